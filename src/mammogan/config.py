@@ -1,0 +1,245 @@
+"""params.yaml as one frozen, typed tree; the only reader of that file.
+
+Every section carries the name of the stage or command that receives it. YAML is read by the 1.2 rules that
+DVC uses, since the 1.1 rules read `2e-4` as text.
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from mammogan.errors import ConfigError
+
+ModelName = Literal["dcgan", "stylegan"]
+MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+LearningRate = Annotated[float, Field(gt=0, lt=1)]
+S = TypeVar("S", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """A section of params.yaml: frozen, no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class PhantomConfig(Section):
+    """Mammogram-like phantoms: `patients` x (left, right) x (CC, MLO)."""
+
+    patients: Positive
+    height_px: Annotated[int, Field(ge=64, le=2048)]
+    seed: Seed
+
+
+class PrepareConfig(Section):
+    """Raw mammograms to square 8-bit tiles, split by patient."""
+
+    laterality: Literal["L", "R", "both"]
+    resolution: Literal[32, 64, 128, 256, 512]
+    holdout_fraction: Annotated[float, Field(gt=0, lt=0.9)]
+    seed: Seed
+
+
+class DCGANConfig(Section):
+    """Widths of the DCGAN (Radford et al. 2016); 64 and 512 are the widths of the textbook."""
+
+    z_dim: Positive
+    base_channels: Positive
+    max_channels: Positive
+
+
+class StyleGANConfig(Section):
+    """Widths of the StyleGAN (Karras et al. 2019); 512, 512, 8, 8192, 512 are those of the paper."""
+
+    z_dim: Positive
+    w_dim: Positive
+    mapping_layers: Positive
+    base_channels: Positive
+    max_channels: Positive
+    style_mixing: Annotated[float, Field(ge=0, le=1)]
+
+
+class TrainConfig(Section):
+    """One training run."""
+
+    model: ModelName
+    lr: LearningRate
+    batch_size: Annotated[int, Field(ge=2)]
+    epochs: Positive
+    seed: Seed
+    loss: Literal["non_saturating", "minimax"]
+    instance_noise: Annotated[float, Field(ge=0, le=1)]
+    r1_gamma: Annotated[float, Field(ge=0)]
+    r1_every: Positive
+    ema_kimg: Annotated[float, Field(gt=0)]
+    evaluations: Positive
+    precision: Literal["auto", "fp32", "bf16"]
+    device: Literal["auto", "cpu", "cuda"]
+    dcgan: DCGANConfig
+    stylegan: StyleGANConfig
+
+
+class EvaluateConfig(Section):
+    """How a generator is scored against the real training images."""
+
+    n_images: Annotated[int, Field(ge=16)] | None
+    batch_size: Positive
+    floor_splits: Annotated[int, Field(ge=2)]
+    weights: str | None
+    seed: Seed
+
+
+class Factors(Section):
+    """The levels of each factor of the design, in the order of the array's columns."""
+
+    lr: list[LearningRate]
+    batch_size: list[Annotated[int, Field(ge=2)]]
+    epochs: list[Positive]
+
+    @model_validator(mode="after")
+    def _three_distinct_levels(self) -> Self:
+        for name, levels in self:
+            if len(levels) != 3 or len(set(levels)) != 3:
+                raise ValueError(f"{name} needs three different levels, got {levels}")
+        return self
+
+
+class ModelFactors(Section):
+    """Factor levels of the study of each model."""
+
+    dcgan: Factors
+    stylegan: Factors
+
+
+class StudyConfig(Section):
+    """The designed experiment: nine rows, each a training run, for each model."""
+
+    array: Literal["l9", "paper"]
+    workers: Positive
+    max_retries: Count
+    factors: ModelFactors
+
+
+class RegisterConfig(Section):
+    """Names in the model registry: `<prefix>-<model>`."""
+
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+
+
+class GenerateConfig(Section):
+    """The synthetic set that the champion makes."""
+
+    n_images: Positive
+    seed: Seed
+    truncation: Annotated[float, Field(gt=0, le=1)]
+
+
+class ReportConfig(Section):
+    """The one-page report."""
+
+    grid_side: Annotated[int, Field(ge=2, le=12)]
+
+
+class Config(Section):
+    """The whole of params.yaml."""
+
+    phantom: PhantomConfig
+    prepare: PrepareConfig
+    train: TrainConfig
+    evaluate: EvaluateConfig
+    study: StudyConfig
+    register_: RegisterConfig = Field(alias="register")  # the bare name belongs to pydantic's metaclass
+    generate: GenerateConfig
+    report: ReportConfig
+
+
+def load(path: Path = Path("params.yaml")) -> Config:
+    """Read and check params.yaml.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or a key or value in it does not fit.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            tree = YAML(typ="safe").load(file)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path} is missing; run the command in the root of the repository, or `git checkout {path.name}`"
+        ) from None
+    except YAMLError as err:
+        raise ConfigError(f"{path} is not valid YAML: {_one_line(str(err))}") from None
+    return validate(Config, tree, str(path))
+
+
+def validate(section: type[S], tree: Any, where: str) -> S:
+    """Check `tree` against `section`; one message names every key that is wrong."""
+    try:
+        return section.model_validate(tree)
+    except ValidationError as err:
+        lines = [_explain(section, problem) for problem in err.errors()]
+        raise ConfigError("\n".join([f"{where} does not fit:", *lines])) from None
+
+
+def with_row(train: TrainConfig, **levels: Any) -> TrainConfig:
+    """The training section under the levels of one row of the array, checked again."""
+    return validate(TrainConfig, {**train.model_dump(), **levels}, f"train section with {levels}")
+
+
+def _explain(section: type[BaseModel], problem: ErrorDetails) -> str:
+    path = [str(part) for part in problem["loc"]]
+    where = ".".join(path) or "(top level)"
+    if problem["type"] == "extra_forbidden":
+        parent = _section_at(section, path[:-1])
+        known = list(_keys(parent)) if parent else []
+        near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'?" if near else f"known keys here: {', '.join(known)}"
+        return f"  {where}: unknown key; {hint}"
+    if problem["type"] == "missing":
+        return f"  {where}: missing; add it (settings/ holds complete examples)"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"  {where}: {message}"
+    return f"  {where}: {message}, got {problem['input']!r}"
+
+
+def _keys(section: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in section.model_fields.items()}
+
+
+def _section_at(section: type[BaseModel], path: list[str]) -> type[BaseModel] | None:
+    for part in path:
+        field = _keys(section).get(part)
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return None
+        section = annotation
+    return section
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def project_root() -> Path:
+    """The repository that the command works in: $DVC_ROOT, else the nearest folder upwards with a dvc.yaml.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if os.environ.get("DVC_ROOT"):
+        return Path(os.environ["DVC_ROOT"])
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "dvc.yaml").exists():
+            return folder
+    raise ConfigError(f"no dvc.yaml in {here} or above it; run the command inside a clone of mammogan")

@@ -1,0 +1,1 @@
+"""Mammograms, real and phantom: drawn, found, read, cropped and cut to tiles."""

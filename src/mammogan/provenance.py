@@ -1,0 +1,79 @@
+"""Where a result comes from: git commit, DVC hash of the raw data, fingerprint of the code that shapes results."""
+
+import hashlib
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+# The areas whose code decides what a trial measures; dvc.yaml names the same folders as dependencies.
+RESULT_AREAS = ("data", "models", "training", "evaluation")
+PHANTOMS = "samples/phantoms"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What every run and every served image can be traced back to."""
+
+    git_commit: str  # "<sha>", "<sha>+changes" or "unknown"
+    data_md5: str  # DVC's hash of data/, "unknown" when data.dvc is missing
+    code_sha256: str  # of the sources in RESULT_AREAS
+
+
+def provenance(root: Path) -> Provenance:
+    """Look up the provenance of the checkout at `root`."""
+    return Provenance(git_commit(root), data_md5(root), code_sha256())
+
+
+def git_commit(root: Path) -> str:
+    """The commit of the checkout, marked `+changes` when tracked sources or settings differ from it."""
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "src", "params.yaml", "dvc.yaml")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{head}+changes" if changed else head
+
+
+def data_md5(root: Path) -> str:
+    """DVC's hash of the raw data, as data.dvc records it."""
+    try:
+        return str(_data_dvc(root)["outs"][0]["md5"])
+    except (OSError, KeyError, IndexError, TypeError):
+        return "unknown"
+
+
+def data_source(root: Path) -> str:
+    """Where data.dvc imports the raw data from, empty when it imports nothing."""
+    try:
+        return str(_data_dvc(root)["deps"][0]["path"])
+    except (OSError, KeyError, IndexError, TypeError):
+        return ""
+
+
+def _data_dvc(root: Path) -> Any:
+    with (root / "data.dvc").open(encoding="utf-8") as file:
+        return YAML(typ="safe").load(file)
+
+
+def code_sha256() -> str:
+    """Hash of the source files of RESULT_AREAS, blind to the platform's line ends."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for area in RESULT_AREAS:
+        for source in sorted((package / area).glob("*.py")):
+            digest.update(f"{area}/{source.name}\0".encode())
+            digest.update(source.read_bytes().replace(b"\r\n", b"\n"))
+    return digest.hexdigest()
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def fingerprint(*parts: object) -> str:
+    """Eight hexadecimal digits that change with any of `parts`, compared as text."""
+    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:8]

@@ -1,0 +1,37 @@
+import pytest
+
+from mammogan import atomic
+
+
+def test_a_folder_that_fails_half_way_leaves_the_earlier_one_whole(tmp_path):
+    target = tmp_path / "prepared"
+    with atomic.new_folder(target) as folder:
+        (folder / "a").write_text("first")
+    with pytest.raises(OSError, match="No space"), atomic.new_folder(target) as folder:
+        (folder / "a").write_text("second")
+        raise OSError(28, "No space left on device")
+    assert (target / "a").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["prepared"]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    target = tmp_path / "prepared"
+    for name in ("a", "b"):
+        with atomic.new_folder(target) as folder:
+            (folder / name).touch()
+    assert [path.name for path in target.iterdir()] == ["b"]
+
+
+def test_a_file_that_fails_half_way_leaves_the_earlier_one_whole(tmp_path):
+    target = tmp_path / "best.json"
+    atomic.write_text(target, "first")
+    with pytest.raises(OSError, match="No space"), atomic.new_file(target) as partial:
+        partial.write_text("sec")
+        raise OSError(28, "No space left on device")
+    assert target.read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["best.json"]
+
+
+def test_text_has_unix_line_ends_everywhere(tmp_path):
+    atomic.write_text(tmp_path / "a.csv", "x\ny\n")
+    assert (tmp_path / "a.csv").read_bytes() == b"x\ny\n"

@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import pytest
+
+from mammogan import config
+from mammogan.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = sorted((ROOT / "settings").glob("*.yaml"))
+
+
+@pytest.fixture
+def params(tmp_path):
+    """A copy of params.yaml in which `edit(old, new)` replaces a text and loads the result."""
+    text = (ROOT / "settings" / "demo.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "params.yaml"
+
+    def edit(old: str, new: str) -> config.Config:
+        assert old in text
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+        return config.load(path)
+
+    return edit
+
+
+@pytest.mark.parametrize("path", SETTINGS, ids=lambda path: path.stem)
+def test_every_ready_made_setting_is_valid(path):
+    config.load(path)
+
+
+def test_a_fresh_clone_stands_on_the_demo_settings():
+    assert (ROOT / "params.yaml").read_bytes() == (ROOT / "settings" / "demo.yaml").read_bytes()
+
+
+def test_the_settings_of_the_paper_hold_its_table_1():
+    for name, array in {"paper": "paper", "paper-l9": "l9"}.items():
+        paper = config.load(ROOT / "settings" / f"{name}.yaml")
+        assert paper.study.array == array
+        assert (paper.prepare.resolution, paper.prepare.laterality) == (512, "L")
+        for factors in (paper.study.factors.dcgan, paper.study.factors.stylegan):
+            assert factors.lr == [0.0001, 0.0002, 0.0003]
+            assert factors.batch_size == [16, 32, 64]
+            assert factors.epochs == [250, 500, 750]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("instance_noise:", "instance_nose:", "train.instance_nose: unknown key; did you mean 'instance_noise'?"),
+        ("prefix:", "perfix:", "register.perfix: unknown key; did you mean 'prefix'?"),
+        ("batch_size: [", "batchsize: [", "study.factors.dcgan.batchsize: unknown key; did you mean 'batch_size'?"),
+        ("register:", "registre:", "registre: unknown key; did you mean 'register'?"),
+        ("model: dcgan", "model: dcgans", "train.model: Input should be 'dcgan' or 'stylegan', got 'dcgans'"),
+        ("resolution: 64", "resolution: 65", "prepare.resolution: Input should be 32, 64, 128, 256 or 512, got 65"),
+        ("resolution: 64", "resolution: '64'", "prepare.resolution: Input should be 32, 64"),
+        ("laterality: L", "laterality: left", "prepare.laterality: Input should be 'L', 'R' or 'both', got 'left'"),
+        ("grid_side: 6", "grid_side: six", "report.grid_side: Input should be a valid integer, got 'six'"),
+        ("array: l9", "array: [", "is not valid YAML"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_with_what_would_be_right(params, old, new, message):
+    with pytest.raises(ConfigError) as caught:
+        params(old, new)
+    assert message in str(caught.value)
+
+
+def test_a_factor_needs_three_different_levels(params):
+    with pytest.raises(ConfigError, match="study.factors.dcgan: batch_size needs three different levels"):
+        params("batch_size: [8, 16, 32]", "batch_size: [8, 16, 16]")
+
+
+def test_a_small_learning_rate_in_exponent_form_is_a_number(params):
+    assert params("lr: 0.0004", "lr: 2e-4").train.lr == 2e-4
+
+
+def test_the_levels_of_a_row_pass_the_same_checks():
+    train = config.load(ROOT / "settings" / "demo.yaml").train
+    assert config.with_row(train, lr=0.01).lr == 0.01
+    with pytest.raises(ConfigError, match="batch_size"):
+        config.with_row(train, batch_size=1)
+    with pytest.raises(ConfigError, match="did you mean 'lr'"):
+        config.with_row(train, lrr=0.1)
+
+
+def test_a_missing_file_says_where_to_run_the_command(tmp_path):
+    with pytest.raises(ConfigError, match="run the command in the root of the repository"):
+        config.load(tmp_path / "params.yaml")
+
+
+def test_the_root_is_the_nearest_folder_with_a_pipeline(tmp_path, monkeypatch):
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    assert config.project_root() == tmp_path
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "a"))
+    assert config.project_root() == tmp_path / "a"
