@@ -1,6 +1,19 @@
+import errno
+from pathlib import Path
+
 import pytest
 
 from mammogan import atomic
+
+
+def fill_the_disk(folder: Path) -> None:
+    (folder / "a").write_text("second")
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def fill_the_disk_with(file: Path) -> None:
+    file.write_text("sec")
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_folder_that_fails_half_way_leaves_the_earlier_one_whole(tmp_path):
@@ -8,8 +21,7 @@ def test_a_folder_that_fails_half_way_leaves_the_earlier_one_whole(tmp_path):
     with atomic.new_folder(target) as folder:
         (folder / "a").write_text("first")
     with pytest.raises(OSError, match="No space"), atomic.new_folder(target) as folder:
-        (folder / "a").write_text("second")
-        raise OSError(28, "No space left on device")
+        fill_the_disk(folder)
     assert (target / "a").read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["prepared"]
 
@@ -26,8 +38,7 @@ def test_a_file_that_fails_half_way_leaves_the_earlier_one_whole(tmp_path):
     target = tmp_path / "best.json"
     atomic.write_text(target, "first")
     with pytest.raises(OSError, match="No space"), atomic.new_file(target) as partial:
-        partial.write_text("sec")
-        raise OSError(28, "No space left on device")
+        fill_the_disk_with(partial)
     assert target.read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["best.json"]
 

@@ -65,7 +65,7 @@ def test_a_wrong_key_or_value_is_named_with_what_would_be_right(params, old, new
 
 
 def test_a_factor_needs_three_different_levels(params):
-    with pytest.raises(ConfigError, match="study.factors.dcgan: batch_size needs three different levels"):
+    with pytest.raises(ConfigError, match=r"study\.factors\.dcgan: batch_size needs three different levels"):
         params("batch_size: [8, 16, 32]", "batch_size: [8, 16, 16]")
 
 

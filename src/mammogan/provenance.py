@@ -4,13 +4,11 @@ import hashlib
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 
 # The areas whose code decides what a trial measures; dvc.yaml names the same folders as dependencies.
 RESULT_AREAS = ("data", "models", "training", "evaluation")
-PHANTOMS = "samples/phantoms"
 
 
 @dataclass(frozen=True)
@@ -40,22 +38,10 @@ def git_commit(root: Path) -> str:
 def data_md5(root: Path) -> str:
     """DVC's hash of the raw data, as data.dvc records it."""
     try:
-        return str(_data_dvc(root)["outs"][0]["md5"])
+        with (root / "data.dvc").open(encoding="utf-8") as file:
+            return str(YAML(typ="safe").load(file)["outs"][0]["md5"])
     except (OSError, KeyError, IndexError, TypeError):
         return "unknown"
-
-
-def data_source(root: Path) -> str:
-    """Where data.dvc imports the raw data from, empty when it imports nothing."""
-    try:
-        return str(_data_dvc(root)["deps"][0]["path"])
-    except (OSError, KeyError, IndexError, TypeError):
-        return ""
-
-
-def _data_dvc(root: Path) -> Any:
-    with (root / "data.dvc").open(encoding="utf-8") as file:
-        return YAML(typ="safe").load(file)
 
 
 def code_sha256() -> str:

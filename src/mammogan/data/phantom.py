@@ -29,6 +29,10 @@ from mammogan.errors import DataError
 LATERALITIES = ("L", "R")
 VIEWS = ("CC", "MLO")
 DENSITIES = ("A", "B", "C", "D")
+ABOUT = """# Phantoms: pictures drawn by a program, of no patient
+
+Made by `mammogan phantom`; docs/phantom.md says how. They stand in for mammograms where there are none.
+"""
 COLUMNS = ("image_id", "file", "patient_id", "laterality", "view", "density", "cancer", "finding")
 
 _DENSITY_SHARES = (0.10, 0.40, 0.40, 0.10)  # of screened women: BI-RADS atlas, 5th edition
@@ -81,7 +85,7 @@ def draw(
 
 
 def phantom(config: PhantomConfig, out: Path) -> None:
-    """Write `patients` x (L, R) x (CC, MLO) phantoms: `out`/labels.csv and 8-bit `out`/images/<image_id>.png.
+    """Write `patients` x (L, R) x (CC, MLO) phantoms: labels.csv, SOURCE.md and 8-bit images/<image_id>.png in `out`.
 
     An earlier set of phantoms at `out` is replaced once the new one is complete.
 
@@ -92,6 +96,7 @@ def phantom(config: PhantomConfig, out: Path) -> None:
     cases = list(_cases(config))
     with new_folder(out) as folder:
         (folder / "images").mkdir()
+        (folder / "SOURCE.md").write_text(ABOUT, encoding="utf-8", newline="\n")
         with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(COLUMNS)

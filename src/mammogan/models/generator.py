@@ -1,0 +1,38 @@
+"""What every generator offers, whatever its architecture."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+Noise = torch.Generator | Sequence[torch.Generator] | None
+
+
+class Generator(nn.Module):
+    """Latents to images; subclasses implement `forward`.
+
+    Attributes:
+        z_dim: length of a latent.
+        resolution: height and width of an image, in pixels.
+    """
+
+    z_dim: int
+    resolution: int
+
+    def forward(self, z: Tensor, *, truncation: float = 1.0, noise: Noise = None) -> Tensor:
+        """Standard normal latents (N, z_dim) -> float images (N, 1, resolution, resolution) in about [-1, 1].
+
+        `truncation` in [0, 1] pulls each latent towards the mean one. `noise` is the source of any further
+        chance: one generator for the batch, one for each image, or torch's global one.
+        """
+        raise NotImplementedError
+
+
+def normal(shape: Sequence[int], noise: Noise, device: torch.device) -> Tensor:
+    """Standard normal numbers (N, ...) from one generator, from one for each of the N images, or from torch's."""
+    if noise is None:
+        return torch.randn(tuple(shape), device=device)
+    if isinstance(noise, torch.Generator):
+        return torch.randn(tuple(shape), generator=noise, device=noise.device).to(device)
+    rows = [torch.randn(tuple(shape[1:]), generator=source, device=source.device) for source in noise]
+    return torch.stack(rows).to(device)

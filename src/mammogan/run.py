@@ -1,0 +1,257 @@
+"""One tracked run: train a model, score its generator, log everything; a trial of a study is one of these.
+
+All that a run has reached stands in its folder under checkpoints/, so that the same call after a kill goes on there:
+the checkpoints of the loop, the history of its metrics, the scores of each evaluation.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from mammogan import atomic, figures
+from mammogan.config import EvaluateConfig, TrainConfig
+from mammogan.data.tiles import Tiles, read_tiles
+from mammogan.evaluation import features, weights
+from mammogan.evaluation.evaluate import Floor, Scores, evaluate, floor, spread
+from mammogan.evaluation.inception import load_inception
+from mammogan.models import Generator, store
+from mammogan.provenance import Provenance
+from mammogan.serving.sample import sample
+from mammogan.tracking.model import Origin
+from mammogan.tracking.runs import TrialRun, parameters, unfinished_run
+from mammogan.tracking.store import experiment
+from mammogan.training.loop import train
+
+COLLAPSED_BELOW = 0.25  # share of the real images' spread: healthy DCGANs reach 0.7 to 1, stuck ones stay under 0.2
+GRID_IMAGES = 36
+
+_CACHE = ".cache/features"
+_RESULT = "result.json"
+_COST = ("precision", "n_images", "elapsed_s", "images_per_s", "peak_memory_mb", "gflop_per_image")
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Label:
+    """How a run is called and found again in MLflow."""
+
+    experiment: str
+    about: str  # description of the experiment, Markdown
+    name: str
+    kind: str  # train or trial
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run leaves behind, with what the training cost (training.loop.TrainResult)."""
+
+    scores: Scores
+    spread: float  # grey levels
+    spread_real: float
+    folder: Path
+    run_id: str
+    precision: str
+    n_images: int
+    elapsed_s: float
+    images_per_s: float
+    peak_memory_mb: float
+    gflop_per_image: float
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the samples hardly vary with z."""
+        return self.spread < COLLAPSED_BELOW * self.spread_real
+
+    @property
+    def generator(self) -> Path:
+        """The weights of G_ema, as models.store writes them."""
+        return self.folder / "generator.safetensors"
+
+
+class Judge:
+    """Scores generators against the real training images; their features are computed once and cached."""
+
+    def __init__(self, root: Path, config: EvaluateConfig, device: torch.device) -> None:
+        """Read the prepared tiles and the FID network of the checkout at `root`.
+
+        Raises:
+            DataError: prepared/ is missing or damaged.
+            EvaluationError: the FID network is missing, or there are too few patients for a floor.
+        """
+        self.config = config
+        self.tiles: Tiles = read_tiles(root / "prepared").split("train")
+        path = weights.find_weights(config.weights)
+        self._net = load_inception(path).to(device)
+        self._real = features.cached_features(
+            weights.WEIGHTS_SHA256,
+            self.tiles.sha256,
+            lambda: self._features(np.asarray(self.tiles.images)),
+            root / _CACHE,
+        )
+        self._patients: list[str] = self.tiles.manifest["patient_id"].tolist()
+        self.n_fake = min(config.n_images or len(self.tiles), 50_000)
+        self.floor: Floor = floor(config, self._real, self._patients)
+        self.spread_real = spread(np.asarray(self.tiles.images))
+
+    def score(self, fakes: NDArray[np.uint8]) -> Scores:
+        """Scores of synthetic images (N, H, W)."""
+        return evaluate(self.config, self._real, self._patients, self._features(fakes), self.floor)
+
+    def _features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return features.features(self._net, images, self.config.batch_size, lambda _: None)
+
+
+def run(
+    root: Path,
+    config: TrainConfig,
+    judge: Judge,
+    *,
+    folder: Path,
+    label: Label,
+    provenance: Provenance,
+    progress: Progress,
+) -> RunResult:
+    """Train, score and track one model, or go on where an earlier call with the same folder stopped.
+
+    A folder belongs to one set of settings, data and code; a finished one gives its result again and trains nothing.
+    `progress` receives the share that is done, in [0, 1].
+    """
+    if (folder / _RESULT).exists():
+        return _finished(folder)
+    params, tags = parameters(config), dict(label.tags)
+    where = experiment(root, label.experiment, label.about)
+    with TrialRun(
+        where,
+        label.name,
+        kind=label.kind,
+        model_name=config.model,
+        git_commit=provenance.git_commit,
+        tags=tags,
+        params=params,
+        run_id=unfinished_run(where, {"mammogan.kind": label.kind, **tags}, params),
+    ) as tracked:
+        tracked.log_dataset("prepared", provenance.data_md5, "data")
+        record = _Record(folder, judge, tracked)
+        total = len(judge.tiles) // config.batch_size * config.batch_size * config.epochs
+        trained = train(
+            config,
+            judge.tiles.images,
+            folder=folder / "checkpoints",
+            log=record.log,
+            snapshot=record.snapshot,
+            progress=lambda n_images: progress(n_images / total),
+        )
+        scores, spread_final = record.scores(trained.G, trained.n_images)
+        cost = {field: getattr(trained, field) for field in _COST}
+        result = RunResult(scores, spread_final, judge.spread_real, folder, tracked.run_id, **cost)
+        store.save(result.generator, trained.G, config, judge.tiles.resolution)
+        tracked.tag({"mammogan.collapsed": str(result.collapsed).lower(), "mammogan.precision": trained.precision})
+        tracked.final(_final_metrics(result))
+        tracked.log_text(scores.line() + "\n", "scores.txt")
+        tracked.log_file(record.history)
+        tracked.log_model(
+            result.generator,
+            Origin(config.model, judge.tiles.resolution, provenance.git_commit, provenance.data_md5),
+        )
+    kept = {"scores": asdict(scores), "spread": result.spread, "spread_real": result.spread_real}
+    atomic.write_text(folder / _RESULT, json.dumps({**kept, "run_id": result.run_id, **cost}))
+    return result
+
+
+def _finished(folder: Path) -> RunResult:
+    facts = json.loads((folder / _RESULT).read_text(encoding="utf-8"))
+    return RunResult(scores=Scores(**facts.pop("scores")), folder=folder, **facts)
+
+
+class _Record:
+    """What a run has measured so far, on disk and in MLflow; a point already on disk is not measured again."""
+
+    def __init__(self, folder: Path, judge: Judge, tracked: TrialRun) -> None:
+        self.history = folder / "history.csv"
+        self._folder = folder
+        self._judge = judge
+        self._tracked = tracked
+        self._lines: dict[int, dict[str, float]] = _read_history(self.history)
+        for (
+            n_images,
+            metrics,
+        ) in self._lines.items():  # in case the tracking store was lost; it skips what it has
+            tracked.log(metrics, n_images)
+
+    def log(self, metrics: dict[str, float], n_images: int) -> None:
+        """Losses and speed of the loop."""
+        self._tracked.log(metrics, n_images)
+        self._keep(metrics, n_images)
+
+    def snapshot(self, G: Generator, n_images: int) -> None:
+        """A grid of the fixed latents and, once training has begun, the scores."""
+        if n_images:
+            self.scores(G, n_images)
+        else:
+            self._show(_draw(G, GRID_IMAGES, self._judge.config.seed), 0)
+
+    def scores(self, G: Generator, n_images: int) -> tuple[Scores, float]:
+        """Scores and spread after `n_images`, computed once."""
+        kept = self._folder / f"scores-{n_images:09d}.json"
+        if kept.exists():
+            facts = json.loads(kept.read_text(encoding="utf-8"))
+            return Scores(**facts["scores"]), facts["spread"]
+        fakes = _draw(G, max(self._judge.n_fake, GRID_IMAGES), self._judge.config.seed)
+        self._show(fakes[:GRID_IMAGES], n_images)
+        found = self._judge.score(fakes[: self._judge.n_fake])
+        spread_now = spread(fakes)
+        metrics = {"fid": found.fid, "kid": found.kid, "spread": spread_now}
+        self._tracked.log(metrics, n_images)
+        self._keep(metrics, n_images)
+        atomic.write_text(kept, json.dumps({"scores": asdict(found), "spread": spread_now}))
+        return found, spread_now
+
+    def _show(self, images: NDArray[np.uint8], n_images: int) -> None:
+        grid = figures.grid(images, columns=math.isqrt(GRID_IMAGES))
+        self._tracked.log_image(grid, n_images)
+        with atomic.new_file(self._folder / f"samples-{n_images:09d}.png") as partial:
+            partial.write_bytes(figures.to_png(grid))
+
+    def _keep(self, metrics: Mapping[str, float], n_images: int) -> None:
+        self._lines.setdefault(n_images, {}).update(metrics)
+        frame = pd.DataFrame.from_dict(self._lines, orient="index").rename_axis("n_images").sort_index()
+        atomic.write_text(self.history, frame.to_csv(lineterminator="\n"))
+
+
+def _read_history(path: Path) -> dict[int, dict[str, float]]:
+    if not path.exists():
+        return {}
+    lines = pd.read_csv(path).to_dict("records")
+    return {
+        int(line.pop("n_images")): {str(name): value for name, value in line.items() if not math.isnan(value)}
+        for line in lines
+    }
+
+
+def _draw(G: Generator, n: int, seed: int) -> NDArray[np.uint8]:
+    images: NDArray[np.uint8] = sample(G, n, seed)[:, 0].numpy()
+    return images
+
+
+def _final_metrics(result: RunResult) -> dict[str, float]:
+    scores = result.scores
+    return {
+        "fid_final": scores.fid,
+        "kid_final": scores.kid,
+        "spread_final": result.spread,
+        "floor": scores.floor,
+        "fid_at_floor_n": scores.fid_at_floor_n,
+        "ratio_to_floor": scores.ratio,
+        "elapsed_s": result.elapsed_s,
+        "peak_memory_mb": result.peak_memory_mb,
+        "gflop_per_image": result.gflop_per_image,
+    }

@@ -1,0 +1,55 @@
+"""The synthetic set: a folder of PNGs with a manifest that says how each of them can be made again."""
+
+import csv
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mammogan import atomic
+from mammogan.config import GenerateConfig
+from mammogan.models import Generator
+from mammogan.serving.images import Stamp, png
+from mammogan.serving.sample import sample
+
+_DRAWN_AT_ONCE = 16
+
+
+def generate(config: GenerateConfig, G: Generator, stamp: Stamp, out: Path) -> None:
+    """Write images/*.png, manifest.csv (file, index, seed, sha256) and manifest.json, all or nothing.
+
+    The files have the bytes that the served model answers with for the same seed and truncation.
+    """
+    with atomic.new_folder(out) as folder:
+        (folder / "images").mkdir()
+        lines = []
+        for index, image in enumerate(
+            tqdm(_images(G, config), f"generate {stamp.model}", config.n_images, unit="image")
+        ):
+            data = png(image, stamp, config.seed, index, config.truncation)
+            file = f"images/{index:06d}.png"
+            (folder / file).write_bytes(data)
+            lines.append((file, index, config.seed, hashlib.sha256(data).hexdigest()))
+        with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as table:
+            writer = csv.writer(table, lineterminator="\n")
+            writer.writerow(("file", "index", "seed", "sha256"))
+            writer.writerows(lines)
+        facts = {
+            "synthetic": True,
+            **config.model_dump(),
+            "resolution": G.resolution,
+            **dataclasses.asdict(stamp),
+        }
+        atomic.write_text(folder / "manifest.json", json.dumps(facts, indent=2) + "\n")
+
+
+def _images(G: Generator, config: GenerateConfig) -> Iterator[NDArray[np.uint8]]:
+    """The images (H, W) of the set, drawn a few at a time."""
+    for first in range(0, config.n_images, _DRAWN_AT_ONCE):
+        n = min(_DRAWN_AT_ONCE, config.n_images - first)
+        yield from sample(G, n, config.seed, config.truncation, first=first)[:, 0].numpy()

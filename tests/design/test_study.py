@@ -1,0 +1,227 @@
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import design_objectives
+import optuna
+import pandas as pd
+import psutil
+import pytest
+from design_objectives import FACTORS, Recorded
+from filelock import FileLock
+from optuna.trial import FrozenTrial, TrialState
+
+from mammogan.design import worker
+from mammogan.design.arrays import ARRAYS
+from mammogan.design.sampler import ROW, TaguchiSampler
+from mammogan.design.study import study
+from mammogan.design.worker import News, Objective, Response, Task, connected
+from mammogan.errors import DesignError
+
+RunStudy = Callable[..., pd.DataFrame]
+
+
+@pytest.fixture
+def run_study(tmp_path) -> RunStudy:
+    def run(objective: Objective, workers: int = 2, max_retries: int = 1, name: str = "test") -> pd.DataFrame:
+        return study(
+            name,
+            f"sqlite:///{tmp_path}/optuna.db",
+            ARRAYS["l9"],
+            FACTORS,
+            objective,
+            workers=workers,
+            max_retries=max_retries,
+            lock=tmp_path / f"{name}.lock",
+        )
+
+    return run
+
+
+@pytest.fixture
+def complete_study(tmp_path, run_study) -> pd.DataFrame:
+    """A study whose rows were run here, without worker processes."""
+    with connected(f"sqlite:///{tmp_path}/optuna.db") as storage:
+        sampler = TaguchiSampler(ARRAYS["l9"], FACTORS)
+        record = optuna.create_study(study_name="test", storage=storage, sampler=sampler)
+        record.optimize(design_objectives.suggest_all)
+    return run_study(Recorded(tmp_path))
+
+
+def trials_in(folder: Path, name: str) -> list[FrozenTrial]:
+    with connected(f"sqlite:///{folder}/optuna.db") as storage:
+        return optuna.load_study(study_name=name, storage=storage).get_trials()
+
+
+def starts(folder: Path) -> Counter[int]:
+    return Counter(int(path.name.split("-")[1]) for path in folder.glob("*.started"))
+
+
+def test_failures_and_crashes_go_out_again_until_each_row_has_one_response(tmp_path, run_study, caplog, capsys):
+    frame = run_study(Recorded(tmp_path, failures={2: 1}, deaths={5: 1}))
+    assert list(frame.columns) == ["row", "lr", "batch_size", "epochs", "fid", "state", "pid"]
+    assert frame["row"].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert frame["fid"].tolist() == [10.0 * row for row in range(1, 10)]
+    assert frame["epochs"].tolist() == [250, 500, 750, 500, 750, 250, 750, 250, 500]
+    assert set(frame["state"]) == {"COMPLETE"}
+    assert starts(tmp_path) == {row: 1 + (row in (2, 5)) for row in range(1, 10)}
+    errors = {
+        t.system_attrs[ROW]: t.user_attrs["error"] for t in trials_in(tmp_path, "test") if "error" in t.user_attrs
+    }
+    assert errors[2] == "RuntimeError: no luck in row 2"
+    assert "died with exit code 3" in errors[5]
+    assert "row 2 failed: RuntimeError: no luck in row 2\nTraceback" in caplog.text
+    assert "study test: 9.0/9 rows" in capsys.readouterr().err
+
+
+def test_a_complete_study_is_read_without_running_anything(tmp_path, complete_study):
+    assert complete_study["fid"].tolist() == [250, 500, 750, 500, 750, 250, 750, 250, 500]
+    assert not starts(tmp_path)
+
+
+def test_rows_that_fail_for_good_are_named_and_a_new_call_tries_them_afresh(tmp_path, run_study):
+    objective = Recorded(tmp_path, failures={3: 1, 8: 1})
+    with pytest.raises(DesignError) as caught:
+        run_study(objective, workers=1, max_retries=0)
+    assert "rows [3, 8] have no response" in str(caught.value)
+    assert "row 3 (lr 0.0001, batch_size 64, epochs 750), tried 1 times: RuntimeError: no luck" in str(caught.value)
+    assert "run the command again" in str(caught.value)
+    assert run_study(objective, workers=1, max_retries=0)["row"].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert starts(tmp_path) == {row: 1 + (row in (3, 8)) for row in range(1, 10)}
+
+
+def test_a_worker_that_leaves_quietly_in_the_middle_of_a_row_is_noticed(run_study):
+    with pytest.raises(DesignError, match=r"rows \[1\] have no response:\n.*its worker process died"):
+        run_study(design_objectives.exits_quietly, workers=1, max_retries=0)
+
+
+def test_workers_that_cannot_start_end_the_study_with_their_reason(run_study):
+    with pytest.raises(DesignError, match="could not take a row: ValueError: invalid literal"):
+        run_study(design_objectives.CannotBeLoaded(), workers=1, max_retries=0)
+
+
+def test_an_objective_that_no_process_can_import_is_refused(run_study):
+    with pytest.raises(DesignError, match="cannot be sent to a worker process"):
+        run_study(lambda row, report: Response(1.0))
+
+
+def test_a_storage_that_cannot_be_opened_is_named(tmp_path):
+    url = f"sqlite:///{tmp_path}/missing/optuna.db"
+    with pytest.raises(DesignError, match=r"missing/optuna.db cannot be opened \(OperationalError"):
+        study("test", url, ARRAYS["l9"], FACTORS, Recorded(tmp_path), workers=1, max_retries=0, lock=tmp_path / "l")
+
+
+@pytest.mark.usefixtures("complete_study")
+def test_a_study_of_another_design_under_the_same_name_is_refused(tmp_path):
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    with pytest.raises(DesignError, match="holds another design"):
+        study("test", url, ARRAYS["paper"], FACTORS, Recorded(tmp_path), workers=1, max_retries=0, lock=tmp_path / "l")
+
+
+@pytest.mark.usefixtures("complete_study")
+def test_a_second_command_waits_for_the_first(tmp_path, run_study, monkeypatch):
+    first = FileLock(tmp_path / "test.lock", is_singleton=False)
+    first.acquire()
+    messages = []
+
+    def end_the_first(message: str, *arguments: object) -> None:
+        messages.append(message % arguments)
+        first.release()
+
+    monkeypatch.setattr("mammogan.design.study._log.warning", end_the_first)
+    assert len(run_study(Recorded(tmp_path))) == 9
+    assert messages == ["study test is being run by another command; waiting for it to end"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        (design_objectives.returns_infinity, "the response is inf, not a finite number"),
+        (design_objectives.returns_a_column_of_the_study, "attrs called lr; these columns are the study's own"),
+    ],
+)
+def test_a_response_that_does_not_fit_fails_its_row(objective, message):
+    told: list[News] = []
+    sampler = TaguchiSampler(ARRAYS["l9"], FACTORS)
+    record = optuna.create_study(sampler=sampler)
+
+    class Pipe:
+        def send(self, news: News) -> None:
+            told.append(news)
+
+    with pytest.raises(DesignError, match=message):
+        worker._run_row(Task("w", "test", "", sampler, b""), objective, record, record.ask(), Pipe())
+    assert [news.state for news in told] == ["running", "failed"]
+    assert message in told[1].error
+    assert message in record.get_trials()[0].user_attrs["error"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL, and SIGINT goes to whole consoles")
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGINT"])
+def test_a_killed_study_loses_no_row_runs_none_twice_and_leaves_no_orphan(end, tmp_path, run_study):
+    code = f"import design_objectives; design_objectives.run_slow_study({str(tmp_path)!r})"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parent,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until(lambda: len(list(tmp_path.glob("*.done"))) >= 4)
+    if end == "SIGINT":
+        os.killpg(parent.pid, signal.SIGINT)  # as Ctrl-C does: to the workers too
+    else:
+        parent.kill()
+    stderr = parent.communicate()[1]
+    pids = {int(path.stem.split("-")[3]) for path in tmp_path.glob("*.started")}
+    wait_until(lambda: not any(is_alive(pid) for pid in pids))
+    before = trials_in(tmp_path, "slow")
+    complete_before = {t.number for t in before if t.state == TrialState.COMPLETE}
+    in_flight = [t.system_attrs[ROW] for t in before if t.state == TrialState.RUNNING]
+    assert len(pids) == 2
+    assert 2 <= len(complete_before) < 9
+    assert in_flight
+    if end == "SIGINT":
+        assert stderr.rstrip().endswith("KeyboardInterrupt")
+        assert stderr.count("Traceback") == 1  # the parent's; its workers stay silent
+
+    frame = run_study(Recorded(tmp_path), workers=1, max_retries=0, name="slow")
+
+    after = trials_in(tmp_path, "slow")
+    assert frame["row"].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert Counter(t.system_attrs[ROW] for t in after if t.state == TrialState.COMPLETE) == Counter(range(1, 10))
+    assert complete_before <= {t.number for t in after if t.state == TrialState.COMPLETE}
+    assert [t.system_attrs[ROW] for t in after if t.state == TrialState.FAIL] == in_flight
+
+
+def wait_until(condition: Callable[[], bool], patience_s: float = 60) -> None:
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_progress_counts_fractions_of_rows_and_never_leaves_zero_to_one(monkeypatch):
+    told: list[News] = []
+
+    class Pipe:
+        def send(self, news: News) -> None:
+            told.append(news)
+
+    clock = iter([10.0, 10.1, 11.0, 12.0])
+    monkeypatch.setattr(worker.time, "monotonic", lambda: next(clock))
+    row = next(ARRAYS["l9"].assign(FACTORS))
+    report = worker._reporter(row, Pipe())
+    for fraction in (0.25, 0.3, 7.0, math.nan):
+        report(fraction)
+    assert [news.fraction for news in told][:2] == [0.25, 1.0]

@@ -1,0 +1,59 @@
+"""Generators on disk."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mammogan.config import TrainConfig
+from mammogan.errors import DataError
+from mammogan.models import build
+from mammogan.models.store import load, save
+from mammogan.serving.sample import sample
+
+
+def test_a_saved_generator_comes_back_with_the_same_samples(train_config: TrainConfig, tmp_path: Path) -> None:
+    G, _ = build(train_config, 32)
+    G(torch.randn(8, G.z_dim))  # moves the buffers away from their start
+    G.eval().to(memory_format=torch.channels_last)
+    save(tmp_path / "G.safetensors", G, train_config, 32)
+    again = load(tmp_path / "G.safetensors")
+    G.to(memory_format=torch.contiguous_format)
+    assert not again.training
+    assert torch.equal(sample(again, 4, seed=1), sample(G, 4, seed=1))
+
+
+def test_the_same_weights_give_the_same_bytes(train_config: TrainConfig, tmp_path: Path) -> None:
+    G, _ = build(train_config, 32)
+    shas = {save(tmp_path / f"{k}", G, train_config, 32, {"run": "a", "commit": "b"}) for k in range(8)}
+    assert shas == {hashlib.sha256((tmp_path / "0").read_bytes()).hexdigest()}
+
+
+def test_a_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"G\.safetensors is missing; train again"):
+        load(tmp_path / "G.safetensors")
+
+
+@pytest.mark.parametrize("kept", [0, 7, 300, -100])
+def test_a_cut_file_is_damaged(train_config: TrainConfig, tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "G.safetensors"
+    save(path, build(train_config, 32)[0], train_config, 32)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(DataError, match="is damaged or from another version"):
+        load(path)
+
+
+def test_a_foreign_file_is_named_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file({"weight": torch.zeros(3)}, path)
+    with pytest.raises(DataError, match="holds no generator of mammogan"):
+        load(path)
+
+
+def test_weights_of_another_shape_are_refused(train_config: TrainConfig, tmp_path: Path) -> None:
+    path = tmp_path / "G.safetensors"
+    save(path, build(train_config, 64)[0], train_config, 32)
+    with pytest.raises(DataError, match="from another version"):
+        load(path)

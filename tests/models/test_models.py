@@ -1,0 +1,120 @@
+"""The laws that every model obeys."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from mammogan.config import TrainConfig
+from mammogan.errors import TrainingError
+from mammogan.models import build
+from mammogan.serving.sample import sample
+
+
+@pytest.mark.parametrize("resolution", [32, 64])
+def test_images_and_logits_have_the_promised_shapes(train_config: TrainConfig, resolution: int) -> None:
+    G, D = build(train_config, resolution)
+    images = G(torch.randn(4, G.z_dim))
+    assert images.shape == (4, 1, resolution, resolution)
+    assert D(images).shape == (4,)
+    assert (G.z_dim, G.resolution) == (8, resolution)
+
+
+def test_untrained_images_stay_near_the_range_of_images(train_config: TrainConfig) -> None:
+    torch.manual_seed(0)
+    G, _ = build(train_config, 32)
+    images = G(torch.randn(16, G.z_dim))
+    assert 0 < images.std() < 2
+    assert images.abs().max() < 8
+
+
+@pytest.mark.parametrize("resolution", [32, 64])
+def test_each_named_weight_receives_a_gradient(train_config: TrainConfig, resolution: int) -> None:
+    torch.manual_seed(0)
+    G, D = build(train_config, resolution)
+    D(G(torch.randn(8, G.z_dim))).square().sum().backward()
+    without = [
+        name
+        for net in (G, D)
+        for name, weight in net.named_parameters()
+        if weight.grad is None or not weight.grad.any()
+    ]
+    assert without == []
+
+
+def test_channels_last_changes_the_layout_and_not_the_images(train_config: TrainConfig) -> None:
+    G, D = build(train_config, 32)
+    G.eval()
+    z = torch.randn(4, G.z_dim)
+    before = G(z, noise=torch.Generator().manual_seed(1))
+    logits = D(before)
+    G.to(memory_format=torch.channels_last)
+    D.to(memory_format=torch.channels_last)
+    after = G(z, noise=torch.Generator().manual_seed(1))
+    assert_close(after, before, atol=1e-5, rtol=1e-4)
+    assert_close(D(after.contiguous(memory_format=torch.channels_last)), logits, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("resolution", [16, 48, 1024])
+def test_a_resolution_without_a_network_is_refused(train_config: TrainConfig, resolution: int) -> None:
+    with pytest.raises(TrainingError, match=rf"images of {resolution} px; set prepare.resolution to one of 32, 64"):
+        build(train_config, resolution)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(train_config: TrainConfig) -> None:
+    G = build(train_config, 32)[0].eval()
+    first = sample(G, 5, seed=7)
+    assert first.dtype == torch.uint8
+    assert first.shape == (5, 1, 32, 32)
+    assert torch.equal(first, sample(G, 5, seed=7))
+    assert not torch.equal(first, sample(G, 5, seed=8))
+
+
+def test_a_longer_request_starts_with_the_same_images(train_config: TrainConfig) -> None:
+    G = build(train_config, 32)[0].eval()
+    long = sample(G, 11, seed=7, batch_size=4)
+    for n in range(1, 11):
+        assert torch.equal(sample(G, n, seed=7, batch_size=4), long[:n])
+
+
+def test_every_image_of_a_request_has_a_latent_of_its_own_and_a_full_batch_around_it(train_config: TrainConfig) -> None:
+    G = build(train_config, 32)[0].eval()
+    shown: list[torch.Tensor] = []
+    G.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
+    sample(G, 10, seed=7, batch_size=4)
+    assert [len(z) for z in shown] == [4, 4, 4]  # other batch sizes may round differently
+    assert len(torch.cat(shown).unique(dim=0)) == 12
+
+
+def test_images_do_not_depend_on_their_batch(train_config: TrainConfig) -> None:
+    G = build(train_config, 32)[0].eval()
+    apart = sample(G, 6, seed=7, batch_size=1).int()
+    assert (sample(G, 6, seed=7, batch_size=6).int() - apart).abs().max() <= 1  # rounding of other kernels
+
+
+def test_sampling_leaves_the_global_random_state_alone(train_config: TrainConfig) -> None:
+    G = build(train_config, 32)[0].eval()
+    before = torch.get_rng_state()
+    sample(G, 3, seed=0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_truncation_near_zero_gives_nearly_the_same_image_for_every_latent(train_config: TrainConfig) -> None:
+    torch.manual_seed(0)
+    G = build(train_config, 32)[0].eval()
+    with torch.no_grad():
+        for name, weight in G.named_parameters():
+            if name == "constant":  # an untrained one is flat, and AdaIN of a flat map shows nothing but styles
+                weight.normal_()
+    z = torch.randn(8, G.z_dim)
+    full, truncated = (G(z, truncation=psi).std(0).mean() for psi in (1.0, 1e-3))
+    assert truncated < 0.02 * full
+
+
+def test_sampling_in_training_mode_is_refused(train_config: TrainConfig) -> None:
+    G, _ = build(train_config, 32)
+    with pytest.raises(ValueError, match="eval"):
+        sample(G, 1, seed=0)
+
+
+def test_a_request_for_nothing_is_an_empty_answer(train_config: TrainConfig) -> None:
+    assert sample(build(train_config, 32)[0].eval(), 0, seed=0).shape == (0, 1, 32, 32)

@@ -1,0 +1,43 @@
+"""Training sections of networks that take milliseconds a step, for the tests of models and training."""
+
+from collections.abc import Callable
+
+import pytest
+
+from mammogan.config import DCGANConfig, ModelName, StyleGANConfig, TrainConfig
+
+SMALL_DCGAN = DCGANConfig(z_dim=8, base_channels=4, max_channels=16)
+SMALL_STYLEGAN = StyleGANConfig(z_dim=8, w_dim=8, mapping_layers=2, base_channels=64, max_channels=8, style_mixing=0.9)
+
+
+@pytest.fixture
+def small_config() -> Callable[..., TrainConfig]:
+    """Makes the section of a model, with the changes asked for."""
+
+    def make(model: ModelName, **changes: object) -> TrainConfig:
+        section = {
+            "model": model,
+            "lr": 0.001,
+            "batch_size": 4,
+            "epochs": 2,
+            "seed": 3,
+            "loss": "non_saturating",
+            "instance_noise": 0.2,
+            "r1_gamma": 1.0,
+            "r1_every": 2,
+            "ema_kimg": 1.0,
+            "evaluations": 2,
+            "precision": "fp32",
+            "device": "cpu",
+            "dcgan": SMALL_DCGAN,
+            "stylegan": SMALL_STYLEGAN,
+        }
+        return TrainConfig.model_validate({**section, **changes})
+
+    return make
+
+
+@pytest.fixture(params=["dcgan", "stylegan"])
+def train_config(request: pytest.FixtureRequest, small_config: Callable[..., TrainConfig]) -> TrainConfig:
+    """A small training section of each model in turn."""
+    return small_config(request.param)

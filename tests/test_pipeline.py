@@ -1,0 +1,129 @@
+"""The stages end to end on small phantoms, as a user calls them."""
+
+import json
+import sqlite3
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from conftest import command_in, small_checkout
+from mammogan.errors import EvaluationError
+from mammogan.evaluation.weights import find_weights
+
+try:
+    find_weights(None)
+except EvaluationError:
+    pytest.skip("the FID network is not installed; run `mammogan weights`", allow_module_level=True)
+
+
+def sql(path, query):
+    with sqlite3.connect(path) as database:
+        return database.execute(query).fetchall()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A checkout after prepare, study, register, generate and report of the DCGAN."""
+    folder = small_checkout(tmp_path_factory.mktemp("pipeline"))
+    run = command_in(folder)
+    for command in (
+        ["phantom", "data"],
+        ["prepare"],
+        ["study", "dcgan"],
+        ["register", "dcgan"],
+        ["generate", "dcgan"],
+        ["report"],
+    ):
+        done = run(*command)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+    return folder
+
+
+def test_every_row_of_the_array_is_complete_once(finished):
+    trials = pd.read_csv(finished / "studies" / "dcgan" / "trials.csv")
+    assert trials["row"].tolist() == list(range(1, 10))
+    assert set(trials["state"]) == {"COMPLETE"}
+    assert trials["fid"].gt(0).all()
+    assert sql(finished / "optuna.db", "select count(*) from trials") == [(9,)]
+
+
+def test_the_best_row_is_the_lowest_fid_that_has_not_collapsed(finished):
+    trials = pd.read_csv(finished / "studies" / "dcgan" / "trials.csv")
+    best = json.loads((finished / "studies" / "dcgan" / "best.json").read_text())
+    sound = trials[~trials["collapsed"]] if not trials["collapsed"].all() else trials
+    assert best["fid"] == pytest.approx(sound["fid"].min())
+    assert best["line"].startswith("FID ")
+    assert "floor" in best["line"]
+
+
+def test_each_trial_is_a_flat_mlflow_run_with_its_levels_fid_and_model(finished):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("dcgan-study")
+    runs = client.search_runs([experiment.experiment_id], "tags.`mammogan.kind` = 'trial'")
+    assert len(runs) == 9
+    trials = pd.read_csv(finished / "studies" / "dcgan" / "trials.csv", dtype={"run_id": str}).set_index("run_id")
+    for run in runs:
+        row = trials.loc[run.info.run_id]
+        assert run.info.status == "FINISHED"
+        assert run.info.run_name.startswith(f"dcgan l9 row {row['row']}: lr ")
+        assert run.data.tags["mammogan.row"] == str(row["row"])
+        assert float(run.data.params["lr"]) == row["lr"]
+        assert run.data.metrics["fid_final"] == pytest.approx(row["fid"])
+        assert len(client.get_metric_history(run.info.run_id, "loss/G")) >= 3
+        assert run.inputs.dataset_inputs
+    models = client.search_logged_models([experiment.experiment_id])
+    assert {model.source_run_id for model in models} == set(trials.index)
+    studies = client.search_runs([experiment.experiment_id], "tags.`mammogan.kind` = 'study'")
+    assert len(studies) == 1
+
+
+def test_the_synthetic_set_says_what_it_is_and_where_it_comes_from(finished):
+    folder = finished / "synthetic" / "dcgan"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    best = json.loads((finished / "studies" / "dcgan" / "best.json").read_text())
+    assert manifest["synthetic"] is True
+    assert manifest["run_id"] == best["run_id"]
+    files = pd.read_csv(folder / "manifest.csv")["file"]
+    assert len(files) == 5
+    images = [np.asarray(Image.open(folder / file)) for file in files]
+    assert {image.shape for image in images} == {(32, 32)}
+
+
+def test_the_report_is_one_page_that_names_the_data_and_what_was_not_measured(finished):
+    page = (finished / "reports" / "report.html").read_text(encoding="utf-8")
+    assert "Not run" in page  # StyleGAN
+    assert "What was not measured" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_a_finished_study_called_again_trains_nothing(finished):
+    before = (finished / "studies" / "dcgan" / "trials.csv").read_bytes()
+    done = command_in(finished)("study", "dcgan")
+    assert done.returncode == 0
+    assert (finished / "studies" / "dcgan" / "trials.csv").read_bytes() == before
+    assert sql(finished / "optuna.db", "select count(*) from trials") == [(9,)]
+
+
+def test_registering_again_makes_no_new_version(finished):
+    before = (finished / "registry" / "dcgan.json").read_bytes()
+    done = command_in(finished)("register", "dcgan")
+    assert "version 1 is champion" in done.stdout
+    assert (finished / "registry" / "dcgan.json").read_bytes() == before
+
+
+def test_a_saved_generator_gets_the_score_that_its_run_logged(finished):
+    best = json.loads((finished / "studies" / "dcgan" / "best.json").read_text())
+    done = command_in(finished)("evaluate", "dcgan")
+    assert json.loads(done.stdout)["fid"] == pytest.approx(best["fid"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_training_by_hand_goes_on_or_does_nothing_when_it_is_finished(finished):
+    run = command_in(finished)
+    first, second = run("train"), run("train")
+    assert first.returncode == second.returncode == 0, first.stderr
+    assert first.stdout == second.stdout

@@ -1,0 +1,74 @@
+"""The picture of the package that README and CONTRIBUTING draw stays true."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from mammogan import provenance
+from mammogan.cli import cli
+from mammogan.config import Config
+
+ROOT = Path(__file__).parent.parent
+SRC = ROOT / "src" / "mammogan"
+AREAS = ["data", "models", "training", "evaluation", "design", "tracking", "serving"]
+FOUNDATION = {"config", "errors", "atomic"}
+SIDEWAYS = {"training": {"models", "data"}, "serving": {"models", "data"}, "evaluation": {"data"}}
+MLFLOW_ALLOWED = {"tracking", "serving/pyfunc.py"}
+
+
+def imports_of(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def parts_imported_by(folder: Path) -> set[str]:
+    imported = set().union(*(imports_of(path) for path in folder.glob("*.py")))
+    return {name.split(".")[1] for name in imported if name.startswith("mammogan.")} - {"__version__"}
+
+
+def sections() -> set[str]:
+    return {field.alias or name for name, field in Config.model_fields.items()}
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_imports_point_one_way(area):
+    assert parts_imported_by(SRC / area) <= {area} | FOUNDATION | SIDEWAYS.get(area, set())
+
+
+@pytest.mark.parametrize("path", sorted(SRC.rglob("*.py")), ids=lambda path: path.relative_to(SRC).as_posix())
+def test_only_the_tracking_adapter_and_the_served_model_import_mlflow(path):
+    place = path.relative_to(SRC)
+    if place.parts[0] in MLFLOW_ALLOWED or place.as_posix() in MLFLOW_ALLOWED:
+        return
+    assert not any(name.split(".")[0] == "mlflow" for name in imports_of(path))
+
+
+def test_design_is_free_of_torch():
+    for path in (SRC / "design").glob("*.py"):
+        assert not any(name.split(".")[0] == "torch" for name in imports_of(path))
+
+
+def test_a_stage_is_also_a_command_and_a_section():
+    stages = set(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
+    assert stages <= set(cli.commands)
+    assert stages <= sections()
+
+
+def test_the_study_depends_on_all_code_that_shapes_its_results():
+    study = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["study"]
+    assert {f"src/mammogan/{area}" for area in provenance.RESULT_AREAS} <= set(study["deps"])
+
+
+def test_the_changelog_speaks_of_the_present_version():
+    from mammogan import __version__
+
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
