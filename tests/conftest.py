@@ -14,7 +14,7 @@ SMALL = {
     "patients: 128": "patients: 20",
     "height_px: 128": "height_px: 64",
     "resolution: 64": "resolution: 32",
-    "n_images: 128": "n_images: 16",
+    "n_images: 100": "n_images: 16",
     "n_images: 64": "n_images: 5",
     "evaluations: 2": "evaluations: 1",
     "grid_side: 6": "grid_side: 3",
