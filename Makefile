@@ -1,5 +1,5 @@
 # The front door; continuous integration calls the same targets. On Windows: the plain commands in README.md.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := PATH="$(CURDIR)/$(BIN):$$PATH"

@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 from mammogan import provenance
 from mammogan.cli import cli
-from mammogan.config import Config
+from mammogan.config import MODEL_NAMES, Config, EvaluateConfig, TrainConfig
 
 ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "mammogan"
@@ -66,6 +66,16 @@ def test_a_stage_is_also_a_command_and_a_section():
 def test_the_study_depends_on_all_code_that_shapes_its_results():
     study = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["study"]
     assert {f"src/mammogan/{area}" for area in provenance.RESULT_AREAS} <= set(study["deps"])
+
+
+def test_the_study_reruns_for_every_setting_that_shapes_its_results():
+    listed = set(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["study"]["params"])
+    set_by_the_rows = {"model", "lr", "batch_size", "epochs"}
+    train = {f"train.{name}" for name in TrainConfig.model_fields if name not in {*MODEL_NAMES, *set_by_the_rows}}
+    speed_only = {"batch_size", "weights"}
+    evaluate = {f"evaluate.{name}" for name in EvaluateConfig.model_fields if name not in speed_only}
+    per_model = {"train.${item.model}", "study.factors.${item.model}"}
+    assert listed == train | evaluate | per_model | {"study.array"}
 
 
 def test_the_changelog_speaks_of_the_present_version():

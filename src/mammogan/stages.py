@@ -51,7 +51,7 @@ def train(root: Path, settings: Config) -> RunResult:
     """One tracked run with the settings of params.yaml."""
     tiles = _training_tiles(root)
     origin = provenance(root)
-    identity = _identity(settings, settings.train, tiles, origin)
+    identity = _identity(settings, _what_decides(settings.train), tiles, origin)
     folder = root / "checkpoints" / f"train-{settings.train.model}-{identity}"
     chosen = _with_precision(settings.train, folder)
     _check_batch(chosen.batch_size, tiles, "train.batch_size")
@@ -94,7 +94,7 @@ def plan_study(root: Path, settings: Config, model: ModelName) -> str:
     """The rows of the study of `model` and what each would cost, as text."""
     tiles = _training_tiles(root)
     array, factors = _design(settings, model)
-    lines = [f"study {_study_name(root, settings, model, tiles, provenance(root))}", *audit(array, factors)]
+    lines = [f"study {_study_name(settings, model, tiles, provenance(root))}", *audit(array, factors)]
     for row in TaguchiSampler(array, factors).rows.values():
         section = config.with_row(settings.train, model=model, **row.levels)
         lines.append(f"{row_name(model, array.name, row.number, row.levels)}: {_cost(section, tiles)}")
@@ -145,7 +145,7 @@ def study(root: Path, settings: Config, model: ModelName) -> str:
     array, factors = _design(settings, model)
     _check_batch(max(factors["batch_size"]), tiles, f"study.factors.{model}.batch_size")
     origin = provenance(root)
-    name = _study_name(root, settings, model, tiles, origin)
+    name = _study_name(settings, model, tiles, origin)
     work = root / "checkpoints" / name
     _say_if_afresh(work, model)
     section = _with_precision(config.with_row(settings.train, model=model), work)
@@ -278,15 +278,23 @@ def _design(settings: Config, model: ModelName) -> tuple[Array, dict[str, list[A
     return find_array(settings.study.array), factors.model_dump()
 
 
-def _study_name(root: Path, settings: Config, model: ModelName, tiles: Tiles, origin: Provenance) -> str:
+def _study_name(settings: Config, model: ModelName, tiles: Tiles, origin: Provenance) -> str:
     array, factors = _design(settings, model)
-    free = settings.train.model_copy(update={"model": model, **dict.fromkeys(factors)})  # the rows set these
-    return f"{model}-{array.name}-{_identity(settings, (free, factors, array.levels), tiles, origin)}"
+    section = settings.train.model_copy(update={"model": model})
+    design = (_what_decides(section, *factors), factors, array.levels)
+    return f"{model}-{array.name}-{_identity(settings, design, tiles, origin)}"
 
 
 def _identity(settings: Config, design: object, tiles: Tiles, origin: Provenance) -> str:
     """What decides a result: settings, pixels, code (docs/adr/0006)."""
-    return fingerprint(design, settings.evaluate, tiles.sha256, origin.code_sha256)
+    scoring = settings.evaluate.model_dump(exclude={"batch_size", "weights"})
+    return fingerprint(design, scoring, tiles.sha256, origin.code_sha256)
+
+
+def _what_decides(section: TrainConfig, *set_elsewhere: str) -> dict[str, Any]:
+    """The training section without the other model's widths and without what is set elsewhere."""
+    others = {name for name in config.MODEL_NAMES if name != section.model}
+    return section.model_dump(exclude={*others, *set_elsewhere})
 
 
 def _with_precision(section: TrainConfig, work: Path) -> TrainConfig:
