@@ -1,0 +1,60 @@
+import subprocess
+
+import pytest
+
+from mammogan import provenance
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A git repository with one committed source file."""
+
+    def git(*arguments):
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
+
+    git("init")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a.py").write_text("x = 1\n")
+    git("add", "-A")
+    git("commit", "-m", "first")
+    return tmp_path
+
+
+def test_the_commit_is_marked_when_sources_differ_from_it(repository):
+    clean = provenance.git_commit(repository)
+    assert len(clean) == 40
+    (repository / "notes.txt").write_text("does not matter")
+    assert provenance.git_commit(repository) == clean
+    (repository / "src" / "a.py").write_text("x = 2\n")
+    assert provenance.git_commit(repository) == f"{clean}+changes"
+
+
+def test_outside_a_repository_the_commit_is_unknown(tmp_path):
+    assert provenance.git_commit(tmp_path) == "unknown"
+
+
+def test_the_data_hash_is_the_one_that_dvc_recorded(tmp_path):
+    assert provenance.data_md5(tmp_path) == "unknown"
+    (tmp_path / "data.dvc").write_text("outs:\n- md5: dffca39ae121d067fb4f1d3b9e04e8aa.dir\n  path: data\n")
+    assert provenance.data_md5(tmp_path) == "dffca39ae121d067fb4f1d3b9e04e8aa.dir"
+
+
+def test_the_code_fingerprint_sees_every_result_area_but_no_line_ends(tmp_path, monkeypatch):
+    for area in provenance.RESULT_AREAS:
+        (tmp_path / area).mkdir()
+        (tmp_path / area / "a.py").write_bytes(b"x = 1\n")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    before = provenance.code_sha256()
+    (tmp_path / "data" / "a.py").write_bytes(b"x = 1\r\n")
+    assert provenance.code_sha256() == before
+    for area in provenance.RESULT_AREAS:
+        (tmp_path / area / "a.py").write_bytes(b"x = 2\n")
+        after = provenance.code_sha256()
+        assert after != before
+        before = after
+
+
+def test_a_fingerprint_tells_its_parts_apart():
+    assert provenance.fingerprint("ab", "c") != provenance.fingerprint("a", "bc")
+    assert len(provenance.fingerprint(1)) == 8
