@@ -37,14 +37,21 @@ def configuration(batch_size: int, base_channels: int) -> TrainConfig:
         seed=0,
         loss="non_saturating",
         instance_noise=0.2,
-        r1_gamma=0.0,
-        r1_every=16,
         ema_kimg=1.0,
         evaluations=1,
         precision="auto",
         device="cpu",
         dcgan=DCGANConfig(z_dim=100, base_channels=base_channels, max_channels=8 * base_channels),
-        stylegan=StyleGANConfig(z_dim=8, w_dim=8, mapping_layers=1, base_channels=8, max_channels=8, style_mixing=0.0),
+        stylegan=StyleGANConfig(
+            z_dim=8,
+            w_dim=8,
+            mapping_layers=1,
+            base_channels=8,
+            max_channels=8,
+            style_mixing=0.0,
+            r1_gamma=0.0,
+            r1_every=16,
+        ),
     )
 
 

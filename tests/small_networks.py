@@ -7,7 +7,9 @@ import pytest
 from mammogan.config import DCGANConfig, ModelName, StyleGANConfig, TrainConfig
 
 SMALL_DCGAN = DCGANConfig(z_dim=8, base_channels=4, max_channels=16)
-SMALL_STYLEGAN = StyleGANConfig(z_dim=8, w_dim=8, mapping_layers=2, base_channels=64, max_channels=8, style_mixing=0.9)
+SMALL_STYLEGAN = StyleGANConfig(
+    z_dim=8, w_dim=8, mapping_layers=2, base_channels=64, max_channels=8, style_mixing=0.9, r1_gamma=1.0, r1_every=2
+)
 
 
 @pytest.fixture
@@ -23,8 +25,6 @@ def small_config() -> Callable[..., TrainConfig]:
             "seed": 3,
             "loss": "non_saturating",
             "instance_noise": 0.2,
-            "r1_gamma": 1.0,
-            "r1_every": 2,
             "ema_kimg": 1.0,
             "evaluations": 2,
             "precision": "fp32",

@@ -1,4 +1,5 @@
 import shutil
+import socket
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_ready_made_settings_are_switched_by_one_command(checkout, mammogan):
     shutil.copy(checkout / "settings" / "demo.yaml", checkout / "params.yaml")
     assert mammogan("use", "paper").returncode == 0
     assert (checkout / "params.yaml").read_bytes() == (checkout / "settings" / "paper.yaml").read_bytes()
-    assert "* paper\n" in mammogan("use").stdout
+    assert "* paper " in mammogan("use").stdout
 
 
 def test_settings_of_ones_own_are_never_overwritten(checkout, mammogan):
@@ -103,7 +104,16 @@ def test_settings_of_ones_own_are_never_overwritten(checkout, mammogan):
 
 
 def test_unknown_settings_are_answered_with_the_known_ones(mammogan):
-    assert_one_clear_message(mammogan("use", "labtop"), "demo, laptop-8gb, paper, paper-l9")
+    assert_one_clear_message(mammogan("use", "labtop"), "did you mean 'laptop-8gb'?")
+    assert_one_clear_message(mammogan("use", "xyz"), "demo, laptop-8gb, paper, paper-l9")
+
+
+def test_a_busy_port_is_told_before_any_server_starts(mammogan):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert_one_clear_message(mammogan("ui", "--port", port), f"port {port} is in use")
 
 
 @pytest.mark.parametrize("name", ["dcgan", "generator.safetensors"])

@@ -70,7 +70,7 @@ def test_a_factor_needs_three_different_levels(params):
 
 
 def test_a_small_learning_rate_in_exponent_form_is_a_number(params):
-    assert params("lr: 0.0004", "lr: 2e-4").train.lr == 2e-4
+    assert params("lr: 0.0006", "lr: 2e-4").train.lr == 2e-4
 
 
 def test_the_levels_of_a_row_pass_the_same_checks():
@@ -87,11 +87,25 @@ def test_a_missing_file_says_where_to_run_the_command(tmp_path):
         config.load(tmp_path / "params.yaml")
 
 
+def test_a_file_that_is_not_text_is_one_message(tmp_path):
+    (tmp_path / "params.yaml").write_bytes(b"train: \xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        config.load(tmp_path / "params.yaml")
+
+
 def test_the_root_is_the_nearest_folder_with_a_pipeline(tmp_path, monkeypatch):
     (tmp_path / "dvc.yaml").touch()
     (tmp_path / "a" / "b").mkdir(parents=True)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.chdir(tmp_path / "a" / "b")
-    assert config.project_root() == tmp_path
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "a"))
-    assert config.project_root() == tmp_path / "a"
+    assert config.checkout() == config.Checkout(tmp_path, tmp_path)
+
+
+def test_an_experiment_in_a_copy_reads_its_own_settings_and_writes_to_the_stores_of_the_checkout(tmp_path, monkeypatch):
+    copy = tmp_path / ".dvc" / "tmp" / "exps" / "x"
+    copy.mkdir(parents=True)
+    (tmp_path / "dvc.yaml").touch()
+    (copy / "dvc.yaml").touch()
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert config.checkout() == config.Checkout(root=copy, stores=tmp_path)

@@ -171,3 +171,9 @@ def test_drawing_leaves_pyplot_and_the_settings_alone(trials):
         "sys.exit('matplotlib.pyplot' in sys.modules or before != matplotlib.rcParams)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_shrunk_tiles_are_block_means_and_small_ones_stay_as_they_are():
+    checkerboard = np.indices((8, 8)).sum(0)[None].astype(np.uint8) % 2 * 200
+    assert figures.shrunk(checkerboard, 4).tolist() == [[[100] * 4] * 4]
+    assert (figures.shrunk(checkerboard, 8) == checkerboard).all()

@@ -121,9 +121,12 @@ def test_a_saved_generator_gets_the_score_that_its_run_logged(finished):
     assert json.loads(done.stdout)["fid"] == pytest.approx(best["fid"], rel=1e-3)
 
 
-@pytest.mark.slow
-def test_training_by_hand_goes_on_or_does_nothing_when_it_is_finished(finished):
+def test_training_a_stylegan_by_hand_is_a_tracked_run_that_is_not_repeated(finished):
+    settings = finished / "params.yaml"
+    text = settings.read_text(encoding="utf-8")
+    settings.write_text(text.replace("model: dcgan", "model: stylegan").replace("epochs: 40", "epochs: 1"))
     run = command_in(finished)
     first, second = run("train"), run("train")
     assert first.returncode == second.returncode == 0, first.stderr
     assert first.stdout == second.stdout
+    assert "real-vs-real floor" in first.stdout

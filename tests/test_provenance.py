@@ -40,16 +40,23 @@ def test_the_data_hash_is_the_one_that_dvc_recorded(tmp_path):
     assert provenance.data_md5(tmp_path) == "dffca39ae121d067fb4f1d3b9e04e8aa.dir"
 
 
-def test_the_code_fingerprint_sees_every_result_area_but_no_line_ends(tmp_path, monkeypatch):
-    for area in provenance.RESULT_AREAS:
-        (tmp_path / area).mkdir()
-        (tmp_path / area / "a.py").write_bytes(b"x = 1\n")
+def test_a_data_file_in_a_merge_conflict_gives_no_hash(tmp_path):
+    (tmp_path / "data.dvc").write_text("<<<<<<< HEAD\nouts:\n- md5: a\n=======\nouts: [\n>>>>>>> other\n")
+    assert provenance.data_md5(tmp_path) == "unknown"
+
+
+def test_the_code_fingerprint_sees_every_source_that_shapes_results_but_no_line_ends(tmp_path, monkeypatch):
+    sources = [tmp_path / area / "a.py" for area in provenance.RESULT_AREAS]
+    sources += [tmp_path / name for name in provenance.RESULT_FILES]
+    for source in sources:
+        source.parent.mkdir(exist_ok=True)
+        source.write_bytes(b"x = 1\n")
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
     before = provenance.code_sha256()
-    (tmp_path / "data" / "a.py").write_bytes(b"x = 1\r\n")
+    sources[0].write_bytes(b"x = 1\r\n")
     assert provenance.code_sha256() == before
-    for area in provenance.RESULT_AREAS:
-        (tmp_path / area / "a.py").write_bytes(b"x = 2\n")
+    for source in sources:
+        source.write_bytes(b"x = 2\n")
         after = provenance.code_sha256()
         assert after != before
         before = after

@@ -1,6 +1,9 @@
 """The picture of the package that README and CONTRIBUTING draw stays true."""
 
 import ast
+import hashlib
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -65,7 +68,8 @@ def test_a_stage_is_also_a_command_and_a_section():
 
 def test_the_study_depends_on_all_code_that_shapes_its_results():
     study = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["study"]
-    assert {f"src/mammogan/{area}" for area in provenance.RESULT_AREAS} <= set(study["deps"])
+    shaping = (*provenance.RESULT_AREAS, *provenance.RESULT_FILES)
+    assert {f"src/mammogan/{name}" for name in shaping} <= set(study["deps"])
 
 
 def test_the_study_reruns_for_every_setting_that_shapes_its_results():
@@ -82,3 +86,26 @@ def test_the_changelog_speaks_of_the_present_version():
     from mammogan import __version__
 
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_data_dvc_records_the_committed_samples():
+    """DVC's hash of a folder: md5 of the JSON list of its files' md5 and paths, sorted by path."""
+    samples = ROOT / "samples" / "phantoms"
+    files = sorted(path.relative_to(samples).as_posix() for path in samples.rglob("*") if path.is_file())
+    listed = [{"md5": hashlib.md5((samples / file).read_bytes()).hexdigest(), "relpath": file} for file in files]
+    digest = hashlib.md5(json.dumps(listed, sort_keys=True).encode()).hexdigest()
+    recorded = YAML(typ="safe").load(ROOT / "data.dvc")
+    if "deps" not in recorded:
+        pytest.skip("data.dvc holds data of one's own")
+    assert recorded["outs"][0]["md5"] == f"{digest}.dir", "run `dvc repro data.dvc` and commit data.dvc"
+
+
+@pytest.mark.parametrize(
+    "page",
+    sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")),
+    ids=lambda page: page.relative_to(ROOT).as_posix(),
+)
+def test_links_between_the_documents_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not broken

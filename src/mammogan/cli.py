@@ -1,15 +1,19 @@
 """The command line: one command a stage, plus those around them; where files are opened and areas meet."""
 
+import difflib
 import errno
 import json
+import os
+import socket
+import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from mammogan import __version__, atomic, config
-from mammogan.errors import ConfigError, MammoganError
+from mammogan.errors import ConfigError, MammoganError, TrackingError
 
 MODEL = click.Choice(config.MODEL_NAMES)
 
@@ -25,6 +29,8 @@ class _Commands(click.Group):
             _fail(str(err), 1)
         except KeyboardInterrupt:
             _fail("stopped; the same command goes on where it stood", 130)
+        except PermissionError as err:
+            _fail(f"no permission for {err.filename}; close the program that holds it, or mend its rights", 1)
         except OSError as err:
             if err.errno != errno.ENOSPC:
                 raise
@@ -61,16 +67,20 @@ def use(name: str | None) -> None:
 
     Example: mammogan use laptop-8gb
     """
-    root = config.project_root()
-    known = {path.stem: path for path in sorted((root / "settings").glob("*.yaml"), key=lambda path: path.stem)}
-    target = root / "params.yaml"
+    here = config.checkout()
+    known = {path.stem: path for path in (here.root / "settings").glob("*.yaml")}
+    known = dict(sorted(known.items()))
+    target = here.root / "params.yaml"
     present = target.read_bytes() if target.exists() else b""
     if name is None:
         for stem, path in known.items():
-            click.echo(f"{'*' if path.read_bytes() == present else ' '} {stem}")
+            first_line = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+            click.echo(f"{'*' if path.read_bytes() == present else ' '} {stem:12} {first_line}")
         return
     if name not in known:
-        raise ConfigError(f"no settings called {name!r}; there are: {', '.join(known)}")
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else ""
+        raise ConfigError(f"no settings called {name!r}; {hint or 'there are: ' + ', '.join(known)}")
     if present and present not in {path.read_bytes() for path in known.values()}:
         raise ConfigError(
             "params.yaml holds settings of your own, which would be lost; "
@@ -91,8 +101,8 @@ def phantom(folder: Path) -> None:
     """
     from mammogan.data import phantom as data_phantom
 
-    root = config.project_root()
-    data_phantom.phantom(_load(root).phantom, root / folder)
+    here = config.checkout()
+    data_phantom.phantom(_load(here).phantom, here.root / folder)
     click.echo(f"phantoms in {folder}")
 
 
@@ -101,8 +111,9 @@ def prepare() -> None:
     """Turn the raw mammograms of data/ into square 8-bit tiles in prepared/, split by patient."""
     from mammogan.data.prepare import prepare as data_prepare
 
-    root = config.project_root()
-    click.echo(data_prepare(_load(root).prepare, root / "data", root / "prepared").line())
+    here = config.checkout()
+    raw, out = (_relative(here.root / name, Path.cwd()) for name in ("data", "prepared"))
+    click.echo(data_prepare(_load(here).prepare, raw, out).line())
 
 
 @cli.command()
@@ -114,14 +125,14 @@ def train(dry_run: bool) -> None:
     """
     from mammogan import stages
 
-    root = config.project_root()
-    settings = _load(root)
+    here = config.checkout()
+    settings = _load(here)
     if dry_run:
-        click.echo(stages.plan_train(root, settings))
+        click.echo(stages.plan_train(here, settings))
         return
-    result = stages.train(root, settings)
+    result = stages.train(here, settings)
     click.echo(result.scores.line())
-    click.echo(f"generator: {_relative(result.generator, root)}\nMLflow run: {result.run_id}")
+    click.echo(f"generator: {_relative(result.generator, here.root)}\nMLflow run: {result.run_id}")
 
 
 @cli.command()
@@ -137,8 +148,8 @@ def evaluate(generator: str) -> None:
 
     from mammogan import stages
 
-    root = config.project_root()
-    scores = stages.evaluate(root, _load(root), generator)
+    here = config.checkout()
+    scores = stages.evaluate(here, _load(here), generator)
     click.echo(scores.line(), err=True)
     click.echo(json.dumps(asdict(scores), indent=2))
 
@@ -150,12 +161,12 @@ def study(model: config.ModelName, dry_run: bool) -> None:
     """Run the nine trials of the array for MODEL; stopped, the same command goes on where it stood."""
     from mammogan import stages
 
-    root = config.project_root()
-    settings = _load(root)
+    here = config.checkout()
+    settings = _load(here)
     if dry_run:
-        click.echo(stages.plan_study(root, settings, model))
+        click.echo(stages.plan_study(here, settings, model))
         return
-    click.echo(stages.study(root, settings, model))
+    click.echo(stages.study(here, settings, model))
 
 
 @cli.command()
@@ -164,8 +175,8 @@ def register(model: config.ModelName) -> None:
     """Make the best generator of the study of MODEL the champion in the model registry."""
     from mammogan import stages
 
-    root = config.project_root()
-    click.echo(stages.register(root, _load(root), model))
+    here = config.checkout()
+    click.echo(stages.register(here, _load(here), model))
 
 
 @cli.command()
@@ -174,8 +185,8 @@ def generate(model: config.ModelName) -> None:
     """Draw a synthetic set from the champion of MODEL into synthetic/MODEL/."""
     from mammogan import stages
 
-    root = config.project_root()
-    click.echo(stages.generate(root, _load(root), model))
+    here = config.checkout()
+    click.echo(stages.generate(here, _load(here), model))
 
 
 @cli.command()
@@ -183,8 +194,8 @@ def report() -> None:
     """Write reports/report.md and reports/report.html from what the stages have left."""
     from mammogan import stages
 
-    root = config.project_root()
-    click.echo(stages.report(root, _load(root)))
+    here = config.checkout()
+    click.echo(stages.report(here, _load(here)))
 
 
 @cli.command()
@@ -215,47 +226,59 @@ def serve(model: config.ModelName, port: int) -> None:
 
     Example: mammogan serve dcgan --port 5001
     """
-    root = config.project_root()
-    settings = _load(root)
+    here = config.checkout()
+    settings = _load(here)
     from mammogan.tracking import registry
 
     name = f"{settings.register_.prefix}-{model}"
-    registry.champion(root, name)  # says what to run when there is none
+    registry.champion(here.stores, name)  # says what to run when there is none
+    _insist_on_a_free_port(port)
     click.echo(f"POST http://127.0.0.1:{port}/invocations, docs/serving.md has examples; Ctrl-C stops", err=True)
-    sys.exit(_mlflow(root, "models", "serve", "-m", f"models:/{name}@champion", "--env-manager", "local",
-                     "--host", "127.0.0.1", "--port", str(port)))  # fmt: skip
+    target = ("-m", f"models:/{name}@champion", "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port))
+    _become_mlflow(here.stores, "models", "serve", *target)
 
 
 @cli.command()
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
 def ui(port: int) -> None:
     """Open the MLflow pages of this checkout on loopback."""
-    root = config.project_root()
-    _load(root)
+    here = config.checkout()
+    _load(here)
     from mammogan.tracking import store
 
-    for title, link in store.links(root, f"http://127.0.0.1:{port}"):
+    _insist_on_a_free_port(port)
+    for title, link in store.links(here.stores, f"http://127.0.0.1:{port}"):
         click.echo(f"{title}: {link}", err=True)
-    sys.exit(_mlflow(root, "ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"))
+    _become_mlflow(here.stores, "ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
 
 
-def _load(root: Path) -> config.Config:
-    return config.load(root / "params.yaml")
+def _load(here: config.Checkout) -> config.Config:
+    return config.load(here.root / "params.yaml")
 
 
 def _relative(path: Path, root: Path) -> Path:
     return path.relative_to(root) if path.is_relative_to(root) else path
 
 
-def _mlflow(root: Path, *arguments: str) -> int:
-    """Run `mlflow` on the store of this checkout until it ends or is stopped; its exit status."""
-    import os
-    import subprocess
+def _insist_on_a_free_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise TrackingError(f"port {port} is in use by another program; choose one by --port") from None
 
+
+def _become_mlflow(stores: Path, *arguments: str) -> NoReturn:
+    """Run `mlflow` on the stores of this checkout in place of this process, so that signals reach it."""
     from mammogan.tracking import store
 
-    environment = {**os.environ, **store.environment(root)}
-    try:
-        return subprocess.call([sys.executable, "-m", "mlflow", *arguments], env=environment, cwd=root)
-    except KeyboardInterrupt:
-        return 0
+    command = [sys.executable, "-m", "mlflow", *arguments]
+    environment = {**os.environ, **store.environment(stores)}
+    os.chdir(stores)
+    if sys.platform == "win32":  # where exec returns to the shell at once
+        try:
+            sys.exit(subprocess.call(command, env=environment))
+        except KeyboardInterrupt:
+            sys.exit(0)
+    os.execve(sys.executable, command, environment)

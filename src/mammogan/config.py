@@ -6,6 +6,7 @@ DVC uses, since the 1.1 rules read `2e-4` as text.
 
 import difflib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -59,7 +60,7 @@ class DCGANConfig(Section):
 
 
 class StyleGANConfig(Section):
-    """Widths of the StyleGAN (Karras et al. 2019); 512, 512, 8, 8192, 512 are those of the paper."""
+    """Widths and regularisation of the StyleGAN (Karras et al. 2019); 512, 512, 8, 8192, 512 are the paper's widths."""
 
     z_dim: Positive
     w_dim: Positive
@@ -67,6 +68,8 @@ class StyleGANConfig(Section):
     base_channels: Positive
     max_channels: Positive
     style_mixing: Annotated[float, Field(ge=0, le=1)]
+    r1_gamma: Annotated[float, Field(ge=0)]
+    r1_every: Positive
 
 
 class TrainConfig(Section):
@@ -79,8 +82,6 @@ class TrainConfig(Section):
     seed: Seed
     loss: Literal["non_saturating", "minimax"]
     instance_noise: Annotated[float, Field(ge=0, le=1)]
-    r1_gamma: Annotated[float, Field(ge=0)]
-    r1_every: Positive
     ema_kimg: Annotated[float, Field(gt=0)]
     evaluations: Positive
     precision: Literal["auto", "fp32", "bf16"]
@@ -92,7 +93,7 @@ class TrainConfig(Section):
 class EvaluateConfig(Section):
     """How a generator is scored against the real training images."""
 
-    n_images: Annotated[int, Field(ge=16)] | None
+    n_images: Annotated[int, Field(ge=16, le=50_000)] | None
     batch_size: Positive
     floor_splits: Annotated[int, Field(ge=2)]
     weights: str | None
@@ -178,6 +179,8 @@ def load(path: Path = Path("params.yaml")) -> Config:
         ) from None
     except YAMLError as err:
         raise ConfigError(f"{path} is not valid YAML: {_one_line(str(err))}") from None
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {err.start}); save it as UTF-8") from None
     return validate(Config, tree, str(path))
 
 
@@ -230,16 +233,28 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def project_root() -> Path:
-    """The repository that the command works in: $DVC_ROOT, else the nearest folder upwards with a dvc.yaml.
+@dataclass(frozen=True)
+class Checkout:
+    """Where a command works.
+
+    Attributes:
+        root: the nearest folder upwards with a dvc.yaml; settings, data and results are here.
+        stores: MLflow, Optuna, checkpoints and caches are here: the same folder, except in the copy in which
+            `dvc exp run --temp` and `--queue` work, which is thrown away afterwards.
+    """
+
+    root: Path
+    stores: Path
+
+
+def checkout() -> Checkout:
+    """The checkout of the current directory.
 
     Raises:
         ConfigError: there is none.
     """
-    if os.environ.get("DVC_ROOT"):
-        return Path(os.environ["DVC_ROOT"])
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").exists():
-            return folder
+            return Checkout(folder, Path(os.environ.get("DVC_ROOT") or folder))
     raise ConfigError(f"no dvc.yaml in {here} or above it; run the command inside a clone of mammogan")

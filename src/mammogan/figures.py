@@ -42,6 +42,11 @@ def grid(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     return _sheet(images, columns, _GAP)
 
 
+def shrunk(images: NDArray[np.uint8], at_most_px: int) -> NDArray[np.uint8]:
+    """Tiles (N, H, W) averaged over blocks until they are at most `at_most_px` wide; small ones as they are."""
+    return _rescale(images, 1, _block(images.shape[2], at_most_px))
+
+
 def to_png(image: NDArray[np.uint8]) -> bytes:
     """A grey image (h, w), uint8, as PNG; the pixels are kept as they are."""
     buffer = io.BytesIO()
@@ -245,10 +250,16 @@ def _neighbours(ends: dict[int, tuple[int, float]], near: float) -> list[list[in
 
 def _display_scale(width: int) -> tuple[int, int]:
     """Whole factors (enlargement, averaging block) for a panel `width` px wide; one of the two is 1."""
-    block = 1
-    while width / block > _PANEL_MAX:
-        block *= 2
+    block = _block(width, _PANEL_MAX)
     return (max(1, round(_PANEL_MIN / width)), 1) if block == 1 else (1, block)
+
+
+def _block(width: int, at_most: int) -> int:
+    """The smallest power of two that brings `width` px down to at most `at_most`."""
+    block = 1
+    while width / block > at_most:
+        block *= 2
+    return block
 
 
 def _sheet(images: NDArray[np.uint8], columns: int, gap: int) -> NDArray[np.uint8]:

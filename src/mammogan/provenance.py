@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-# The areas whose code decides what a trial measures; dvc.yaml names the same folders as dependencies.
+# The code that decides what a trial measures; dvc.yaml names the same folders and files as dependencies.
 RESULT_AREAS = ("data", "models", "training", "evaluation")
+RESULT_FILES = ("run.py", "serving/sample.py")
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Provenance:
 
     git_commit: str  # "<sha>", "<sha>+changes" or "unknown"
     data_md5: str  # DVC's hash of data/, "unknown" when data.dvc is missing
-    code_sha256: str  # of the sources in RESULT_AREAS
+    code_sha256: str  # of the sources that shape results
 
 
 def provenance(root: Path) -> Provenance:
@@ -40,18 +42,19 @@ def data_md5(root: Path) -> str:
     try:
         with (root / "data.dvc").open(encoding="utf-8") as file:
             return str(YAML(typ="safe").load(file)["outs"][0]["md5"])
-    except (OSError, KeyError, IndexError, TypeError):
+    except (OSError, KeyError, IndexError, TypeError, YAMLError):
         return "unknown"
 
 
 def code_sha256() -> str:
-    """Hash of the source files of RESULT_AREAS, blind to the platform's line ends."""
+    """Hash of the sources in RESULT_AREAS and RESULT_FILES, blind to the platform's line ends."""
     package = Path(__file__).parent
+    sources = [source for area in RESULT_AREAS for source in sorted((package / area).glob("*.py"))]
+    sources += [package / name for name in RESULT_FILES]
     digest = hashlib.sha256()
-    for area in RESULT_AREAS:
-        for source in sorted((package / area).glob("*.py")):
-            digest.update(f"{area}/{source.name}\0".encode())
-            digest.update(source.read_bytes().replace(b"\r\n", b"\n"))
+    for source in sources:
+        digest.update(f"{source.relative_to(package).as_posix()}\0".encode())
+        digest.update(source.read_bytes().replace(b"\r\n", b"\n"))
     return digest.hexdigest()
 
 

@@ -357,7 +357,7 @@ def _trials_note(trials: pd.DataFrame) -> str:
             else "No row collapsed."
         )
     if "elapsed_s" in trials:
-        sentences.append(f"Training and scoring of all rows: {_duration(float(trials['elapsed_s'].sum()))} in sum.")
+        sentences.append(f"Training of all rows: {_duration(float(trials['elapsed_s'].sum()))} in sum.")
     if "images_per_s" in trials:
         sentences.append("images/s: real images shown a second, beside whatever else the machine did.")
     return " ".join(sentences)

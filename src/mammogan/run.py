@@ -5,19 +5,23 @@ the checkpoints of the loop, the history of its metrics, the scores of each eval
 """
 
 import json
+import logging
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from mammogan import atomic, figures
-from mammogan.config import EvaluateConfig, TrainConfig
-from mammogan.data.tiles import Tiles, read_tiles
+from mammogan.config import Checkout, EvaluateConfig, TrainConfig
+from mammogan.data.tiles import Tiles
 from mammogan.evaluation import features, weights
 from mammogan.evaluation.evaluate import Floor, Scores, evaluate, floor, spread
 from mammogan.evaluation.inception import load_inception
@@ -25,15 +29,19 @@ from mammogan.models import Generator, store
 from mammogan.provenance import Provenance
 from mammogan.serving.sample import sample
 from mammogan.tracking.model import Origin
-from mammogan.tracking.runs import TrialRun, parameters, unfinished_run
+from mammogan.tracking.runs import TrialRun, earlier_run, parameters
 from mammogan.tracking.store import experiment
-from mammogan.training.loop import train
+from mammogan.training.loop import total_steps, train
+
+_log = logging.getLogger(__name__)
 
 COLLAPSED_BELOW = 0.25  # share of the real images' spread: healthy DCGANs reach 0.7 to 1, stuck ones stay under 0.2
 GRID_IMAGES = 36
 
-_CACHE = ".cache/features"
 _RESULT = "result.json"
+_CHECKPOINTS = "checkpoints"
+_GRID_TILE_PX = 128
+_DRAWN_AT_ONCE = 64
 _COST = ("precision", "n_images", "elapsed_s", "images_per_s", "peak_memory_mb", "gflop_per_image")
 
 Progress = Callable[[float], None]
@@ -80,38 +88,41 @@ class RunResult:
 class Judge:
     """Scores generators against the real training images; their features are computed once and cached."""
 
-    def __init__(self, root: Path, config: EvaluateConfig, device: torch.device) -> None:
-        """Read the prepared tiles and the FID network of the checkout at `root`.
+    def __init__(self, tiles: Tiles, config: EvaluateConfig, device: torch.device, cache: Path) -> None:
+        """Load the FID network; features of the real images are computed unless `cache` holds them.
 
         Raises:
-            DataError: prepared/ is missing or damaged.
             EvaluationError: the FID network is missing, or there are too few patients for a floor.
         """
         self.config = config
-        self.tiles: Tiles = read_tiles(root / "prepared").split("train")
-        path = weights.find_weights(config.weights)
-        self._net = load_inception(path).to(device)
-        self._real = features.cached_features(
-            weights.WEIGHTS_SHA256,
-            self.tiles.sha256,
-            lambda: self._features(np.asarray(self.tiles.images)),
-            root / _CACHE,
-        )
-        self._patients: list[str] = self.tiles.manifest["patient_id"].tolist()
-        self.n_fake = min(config.n_images or len(self.tiles), 50_000)
+        self.tiles = tiles
+        self._net = load_inception(weights.find_weights(config.weights)).to(device)
+        self._real = features.cached_features(weights.WEIGHTS_SHA256, tiles.sha256, self._features_of_real, cache)
+        self._patients: list[str] = tiles.manifest["patient_id"].tolist()
+        self.n_fake = config.n_images or len(tiles)
         self.floor: Floor = floor(config, self._real, self._patients)
-        self.spread_real = spread(np.asarray(self.tiles.images))
+        self.spread_real = spread(tiles.images)
+
+    def draw(self, G: Generator) -> NDArray[np.uint8]:
+        """The images of `G` that are scored, (n_fake, H, W): always the same latents."""
+        return _draw(G, self.n_fake, self.config.seed)
 
     def score(self, fakes: NDArray[np.uint8]) -> Scores:
         """Scores of synthetic images (N, H, W)."""
-        return evaluate(self.config, self._real, self._patients, self._features(fakes), self.floor)
+        found = features.features(self._net, fakes, self.config.batch_size, lambda _: None)
+        return evaluate(self.config, self._real, self._patients, found, self.floor)
 
-    def _features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return features.features(self._net, images, self.config.batch_size, lambda _: None)
+    def _features_of_real(self) -> NDArray[np.float32]:
+        with tqdm(desc="features of the real images", total=len(self.tiles), unit="image", mininterval=1) as bar:
+
+            def progress(done: int) -> None:
+                bar.update(done - bar.n)
+
+            return features.features(self._net, self.tiles.images, self.config.batch_size, progress)
 
 
 def run(
-    root: Path,
+    here: Checkout,
     config: TrainConfig,
     judge: Judge,
     *,
@@ -125,10 +136,11 @@ def run(
     A folder belongs to one set of settings, data and code; a finished one gives its result again and trains nothing.
     `progress` receives the share that is done, in [0, 1].
     """
-    if (folder / _RESULT).exists():
-        return _finished(folder)
+    kept = _read_json(folder / _RESULT)
+    if kept is not None:
+        return RunResult(scores=Scores(**kept.pop("scores")), folder=folder, **kept)
     params, tags = parameters(config), dict(label.tags)
-    where = experiment(root, label.experiment, label.about)
+    where = experiment(here.stores, label.experiment, label.about)
     with TrialRun(
         where,
         label.name,
@@ -137,15 +149,16 @@ def run(
         git_commit=provenance.git_commit,
         tags=tags,
         params=params,
-        run_id=unfinished_run(where, {"mammogan.kind": label.kind, **tags}, params),
+        run_id=earlier_run(where, {"mammogan.kind": label.kind, **tags}, params),
     ) as tracked:
         tracked.log_dataset("prepared", provenance.data_md5, "data")
         record = _Record(folder, judge, tracked)
-        total = len(judge.tiles) // config.batch_size * config.batch_size * config.epochs
+        total = total_steps(config, len(judge.tiles)) * config.batch_size
         trained = train(
             config,
             judge.tiles.images,
-            folder=folder / "checkpoints",
+            data_sha256=judge.tiles.sha256,
+            folder=folder / _CHECKPOINTS,
             log=record.log,
             snapshot=record.snapshot,
             progress=lambda n_images: progress(n_images / total),
@@ -153,6 +166,13 @@ def run(
         scores, spread_final = record.scores(trained.G, trained.n_images)
         cost = {field: getattr(trained, field) for field in _COST}
         result = RunResult(scores, spread_final, judge.spread_real, folder, tracked.run_id, **cost)
+        if result.collapsed:
+            _log.warning(
+                "%s: collapsed, its samples hardly vary with z (spread %.1f grey levels, real images %.1f)",
+                label.name,
+                result.spread,
+                result.spread_real,
+            )
         store.save(result.generator, trained.G, config, judge.tiles.resolution)
         tracked.tag({"mammogan.collapsed": str(result.collapsed).lower(), "mammogan.precision": trained.precision})
         tracked.final(_final_metrics(result))
@@ -162,14 +182,10 @@ def run(
             result.generator,
             Origin(config.model, judge.tiles.resolution, provenance.git_commit, provenance.data_md5),
         )
-    kept = {"scores": asdict(scores), "spread": result.spread, "spread_real": result.spread_real}
-    atomic.write_text(folder / _RESULT, json.dumps({**kept, "run_id": result.run_id, **cost}))
+    facts = {"scores": asdict(scores), "spread": result.spread, "spread_real": result.spread_real}
+    atomic.write_text(folder / _RESULT, json.dumps({**facts, "run_id": result.run_id, **cost}))
+    shutil.rmtree(folder / _CHECKPOINTS)
     return result
-
-
-def _finished(folder: Path) -> RunResult:
-    facts = json.loads((folder / _RESULT).read_text(encoding="utf-8"))
-    return RunResult(scores=Scores(**facts.pop("scores")), folder=folder, **facts)
 
 
 class _Record:
@@ -181,11 +197,8 @@ class _Record:
         self._judge = judge
         self._tracked = tracked
         self._lines: dict[int, dict[str, float]] = _read_history(self.history)
-        for (
-            n_images,
-            metrics,
-        ) in self._lines.items():  # in case the tracking store was lost; it skips what it has
-            tracked.log(metrics, n_images)
+        for n_images, metrics in self._lines.items():
+            tracked.log(metrics, n_images)  # in case the tracking store was lost; it skips what it has
 
     def log(self, metrics: dict[str, float], n_images: int) -> None:
         """Losses and speed of the loop."""
@@ -201,10 +214,10 @@ class _Record:
 
     def scores(self, G: Generator, n_images: int) -> tuple[Scores, float]:
         """Scores and spread after `n_images`, computed once."""
-        kept = self._folder / f"scores-{n_images:09d}.json"
-        if kept.exists():
-            facts = json.loads(kept.read_text(encoding="utf-8"))
-            return Scores(**facts["scores"]), facts["spread"]
+        path = self._folder / f"scores-{n_images:09d}.json"
+        kept = _read_json(path)
+        if kept is not None:
+            return Scores(**kept["scores"]), kept["spread"]
         fakes = _draw(G, max(self._judge.n_fake, GRID_IMAGES), self._judge.config.seed)
         self._show(fakes[:GRID_IMAGES], n_images)
         found = self._judge.score(fakes[: self._judge.n_fake])
@@ -212,11 +225,11 @@ class _Record:
         metrics = {"fid": found.fid, "kid": found.kid, "spread": spread_now}
         self._tracked.log(metrics, n_images)
         self._keep(metrics, n_images)
-        atomic.write_text(kept, json.dumps({"scores": asdict(found), "spread": spread_now}))
+        atomic.write_text(path, json.dumps({"scores": asdict(found), "spread": spread_now}))
         return found, spread_now
 
     def _show(self, images: NDArray[np.uint8], n_images: int) -> None:
-        grid = figures.grid(images, columns=math.isqrt(GRID_IMAGES))
+        grid = figures.grid(figures.shrunk(images, _GRID_TILE_PX), columns=math.isqrt(GRID_IMAGES))
         self._tracked.log_image(grid, n_images)
         with atomic.new_file(self._folder / f"samples-{n_images:09d}.png") as partial:
             partial.write_bytes(figures.to_png(grid))
@@ -225,6 +238,15 @@ class _Record:
         self._lines.setdefault(n_images, {}).update(metrics)
         frame = pd.DataFrame.from_dict(self._lines, orient="index").rename_axis("n_images").sort_index()
         atomic.write_text(self.history, frame.to_csv(lineterminator="\n"))
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """What a file of this run holds; None when it is missing or was damaged, so that it is made again."""
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return kept
 
 
 def _read_history(path: Path) -> dict[int, dict[str, float]]:
@@ -238,7 +260,11 @@ def _read_history(path: Path) -> dict[int, dict[str, float]]:
 
 
 def _draw(G: Generator, n: int, seed: int) -> NDArray[np.uint8]:
-    images: NDArray[np.uint8] = sample(G, n, seed)[:, 0].numpy()
+    """Images 0 to n - 1 of a seed, (n, H, W), a few at a time."""
+    images = np.empty((n, G.resolution, G.resolution), np.uint8)
+    for first in range(0, n, _DRAWN_AT_ONCE):
+        count = min(_DRAWN_AT_ONCE, n - first)
+        images[first : first + count] = sample(G, count, seed, first=first)[:, 0].numpy()
     return images
 
 

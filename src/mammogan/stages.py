@@ -2,9 +2,7 @@
 
 import json
 import logging
-import os
-import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,17 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+from PIL import Image
 from tqdm import tqdm
 
-from mammogan import atomic, config, figures
+from mammogan import atomic, config, results
 from mammogan import report as page
-from mammogan.config import Config, EvaluateConfig, ModelName, TrainConfig
+from mammogan.config import Checkout, Config, EvaluateConfig, ModelName, TrainConfig
 from mammogan.data import phantom
 from mammogan.data.prepare import ABOUT_FILE
 from mammogan.data.tiles import Tiles, read_tiles
 from mammogan.design import analysis
 from mammogan.design.arrays import Array, audit, find_array
-from mammogan.design.sampler import TaguchiSampler
 from mammogan.design.study import Report, Response, Row
 from mammogan.design.study import study as run_study
 from mammogan.errors import DataError, TrainingError
@@ -33,70 +33,80 @@ from mammogan.provenance import Provenance, fingerprint, provenance
 from mammogan.run import Judge, Label, RunResult, run
 from mammogan.serving.generate import generate as draw_set
 from mammogan.serving.images import Stamp
-from mammogan.serving.sample import sample
 from mammogan.tracking import registry
 from mammogan.tracking.model import Origin
 from mammogan.tracking.runs import log_study, row_name, row_tags
 from mammogan.tracking.store import experiment
 from mammogan.training.cost import gflop_per_image
+from mammogan.training.loop import total_steps
 from mammogan.training.precision import choose_device, choose_precision
 
 _log = logging.getLogger(__name__)
 
-_BY_HAND = ("train", "Runs by `mammogan train`, one for each set of settings.")
 _BAR = "{desc}: {percentage:3.0f}% {bar} {elapsed} gone, {remaining} left"
 
 
-def train(root: Path, settings: Config) -> RunResult:
-    """One tracked run with the settings of params.yaml."""
-    tiles = _training_tiles(root)
-    origin = provenance(root)
+def train(here: Checkout, settings: Config) -> RunResult:
+    """One tracked run with the settings of params.yaml; called again, it goes on or gives the same result."""
+    tiles = _training_tiles(here)
+    _check_batch(settings.train, tiles, "train.batch_size")
+    origin = provenance(here.root)
     identity = _identity(settings, _what_decides(settings.train), tiles, origin)
-    folder = root / "checkpoints" / f"train-{settings.train.model}-{identity}"
-    chosen = _with_precision(settings.train, folder)
-    _check_batch(chosen.batch_size, tiles, "train.batch_size")
-    name = f"{chosen.model}: lr {chosen.lr:g}, batch {chosen.batch_size}, epochs {chosen.epochs}, seed {chosen.seed}"
-    label = Label(*_BY_HAND, name, "train", {"mammogan.identity": identity})
-    judge = _judge(root, settings.evaluate, choose_device(chosen).type)
-    with tqdm(desc=f"train {chosen.model}", total=100, bar_format=_BAR, mininterval=1) as bar:
+    folder = here.stores / "checkpoints" / f"train-{settings.train.model}-{identity}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        machine = _settle(settings.train, folder, processes=1)
+        section = settings.train.model_copy(update={"precision": machine.precision})
+        torch.set_num_threads(machine.threads)
+        label = Label(
+            experiment="train",
+            about="Runs by `mammogan train`, one for each set of settings.",
+            name=f"{section.model}: lr {section.lr:g}, batch {section.batch_size}, epochs {section.epochs}",
+            kind="train",
+            tags={"mammogan.identity": identity},
+        )
+        judge = _judge(here, settings.evaluate, choose_device(section).type)
+        with tqdm(desc=f"train {section.model}", total=100, bar_format=_BAR, mininterval=1) as bar:
 
-        def progress(share: float) -> None:
-            bar.update(100 * share - bar.n)
+            def progress(share: float) -> None:
+                bar.update(100 * share - bar.n)
 
-        return run(root, chosen, judge, folder=folder, label=label, provenance=origin, progress=progress)
+            return run(here, section, judge, folder=folder, label=label, provenance=origin, progress=progress)
 
 
-def evaluate(root: Path, settings: Config, generator: str) -> Scores:
+def evaluate(here: Checkout, settings: Config, generator: str) -> Scores:
     """Scores of a saved generator, or of the champion of a model, against the training images."""
     if generator in config.MODEL_NAMES:
-        path = registry.champion(root, f"{settings.register_.prefix}-{generator}").weights
+        path = registry.champion(here.stores, f"{settings.register_.prefix}-{generator}").weights
     else:
         path = Path(generator)
     G = store.load(path)
-    judge = _judge(root, settings.evaluate, "cpu")
-    if G.resolution != judge.tiles.resolution:
+    tiles = _training_tiles(here)
+    if G.resolution != tiles.resolution:
         raise DataError(
-            f"{generator} draws {G.resolution} px and prepared/ holds {judge.tiles.resolution} px; "
+            f"{generator} draws {G.resolution} px and prepared/ holds {tiles.resolution} px; "
             f"set prepare.resolution to {G.resolution} and run `mammogan prepare`"
         )
-    return judge.score(sample(G, judge.n_fake, settings.evaluate.seed)[:, 0].numpy())
+    device = choose_device(settings.train)
+    judge = _judge(here, settings.evaluate, device.type)
+    return judge.score(judge.draw(G.to(device)))
 
 
-def plan_train(root: Path, settings: Config) -> str:
+def plan_train(here: Checkout, settings: Config) -> str:
     """The settings of `train` and what it would cost, as text."""
-    tiles = _training_tiles(root)
-    section = settings.train
-    _check_batch(section.batch_size, tiles, "train.batch_size")
-    return f"{section.model_dump_json(indent=2)}\n{_cost(section, tiles)}"
+    tiles = _training_tiles(here)
+    _check_batch(settings.train, tiles, "train.batch_size")
+    return f"{settings.train.model_dump_json(indent=2)}\n{_cost(settings.train, tiles)}"
 
 
-def plan_study(root: Path, settings: Config, model: ModelName) -> str:
+def plan_study(here: Checkout, settings: Config, model: ModelName) -> str:
     """The rows of the study of `model` and what each would cost, as text."""
-    tiles = _training_tiles(root)
+    tiles = _training_tiles(here)
     array, factors = _design(settings, model)
-    lines = [f"study {_study_name(settings, model, tiles, provenance(root))}", *audit(array, factors)]
-    for row in TaguchiSampler(array, factors).rows.values():
+    lines = [f"study {_study_name(settings, model, tiles, provenance(here.root))}", *audit(array, factors)]
+    for row in array.assign(factors):
         section = config.with_row(settings.train, model=model, **row.levels)
+        _check_batch(section, tiles, f"study.factors.{model}.batch_size")
         lines.append(f"{row_name(model, array.name, row.number, row.levels)}: {_cost(section, tiles)}")
     return "\n".join(lines)
 
@@ -105,7 +115,7 @@ def plan_study(root: Path, settings: Config, model: ModelName) -> str:
 class _Objective:
     """One row of the array: train, score and track; travels to the worker processes."""
 
-    root: Path
+    here: Checkout
     train: TrainConfig
     evaluate: EvaluateConfig
     array: str
@@ -118,10 +128,10 @@ class _Objective:
         torch.set_num_threads(self.threads)
         section = config.with_row(self.train, **row.levels)
         result = run(
-            self.root,
+            self.here,
             section,
-            _judge(self.root, self.evaluate, choose_device(section).type),
-            folder=self.root / "checkpoints" / self.study / f"row-{row.number}",
+            _judge(self.here, self.evaluate, choose_device(section).type),
+            folder=self.here.stores / "checkpoints" / self.study / f"row-{row.number}",
             label=Label(
                 _experiment(section.model),
                 self.about,
@@ -135,80 +145,101 @@ class _Objective:
         return Response(result.scores.fid, _columns(section, result))
 
 
-def study(root: Path, settings: Config, model: ModelName) -> str:
+def study(here: Checkout, settings: Config, model: ModelName) -> str:
     """The designed study of `model`; writes studies/<model>/ and returns what to tell the user.
 
     Raises:
         MammoganError: prepared/ or the FID network is missing, a level does not fit the data, or rows failed for good.
     """
-    tiles = _training_tiles(root)
+    tiles = _training_tiles(here)
     array, factors = _design(settings, model)
-    _check_batch(max(factors["batch_size"]), tiles, f"study.factors.{model}.batch_size")
-    origin = provenance(root)
+    section = config.with_row(settings.train, model=model, batch_size=max(factors["batch_size"]))
+    _check_batch(section, tiles, f"study.factors.{model}.batch_size")
+    origin = provenance(here.root)
     name = _study_name(settings, model, tiles, origin)
-    work = root / "checkpoints" / name
+    work = here.stores / "checkpoints" / name
     _say_if_afresh(work, model)
-    section = _with_precision(config.with_row(settings.train, model=model), work)
-    # Before any worker starts: the features of the real images are cached, and what is missing is told at once.
-    judge = _judge(root, settings.evaluate, choose_device(section).type)
+    machine = _settle(section, work, processes=settings.study.workers)
+    device = choose_device(section)
+    # Before any worker starts: features of the real images are cached, and what is missing is told at once.
+    judge = _judge(here, settings.evaluate, device.type)
     findings = audit(array, factors)
     about = _about(model, array, findings, judge)
-    workers = settings.study.workers
-    frame = run_study(
+    del judge
+    _judge.cache_clear()  # the workers need the memory
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    trials = run_study(
         name,
-        f"sqlite:///{(root / 'optuna.db').as_posix()}",
+        f"sqlite:///{(here.stores / 'optuna.db').as_posix()}",
         array,
         factors,
         _Objective(
-            root,
-            section,
+            here,
+            section.model_copy(update={"precision": machine.precision}),
             settings.evaluate,
             array.name,
             name,
             about,
             origin,
-            threads=max(1, (os.cpu_count() or 1) // workers),
+            machine.threads,
         ),
-        workers=workers,
+        workers=settings.study.workers,
         max_retries=settings.study.max_retries,
-        lock=root / ".locks" / f"{name}.lock",
+        lock=here.stores / ".locks" / f"{name}.lock",
     )
-    effects = analysis.main_effects(frame, factors)
-    sentences = [*findings, analysis.conclusion(frame, factors)]
-    best = _best(frame)
-    out = root / "studies" / model
-    with atomic.new_folder(out) as folder:
-        _write_study(folder, work, frame, effects, best)
-        facts = _best_facts(model, name, best, list(factors), origin, work)
-        (folder / "best.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8", newline="\n")
-        (folder / "conclusion.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8", newline="\n")
+    effects = analysis.main_effects(trials, factors)
+    findings += analysis.conclusion(trials, factors).splitlines()
+    n_collapsed = int(trials["collapsed"].sum())
+    if n_collapsed:
+        findings.append(
+            f"{n_collapsed} of {len(trials)} rows collapsed: their images hardly vary with z. The effects count them."
+        )
+    if n_collapsed == len(trials):
+        findings.append("All rows collapsed, so the best row is no success.")
+    best = _best(trials)
+    kept = work / f"row-{best['row']}"
+    found = results.StudyResults(
+        trials=trials,
+        effects=effects,
+        best=_best_facts(model, name, best, list(factors), tiles, origin),
+        findings=findings,
+        history=pd.read_csv(kept / "history.csv"),
+        progress=_progress_of_rows(work, trials),
+    )
+    out = here.root / "studies" / model
+    results.write(found, out, kept / results.GENERATOR, max(kept.glob("samples-*.png")))
     log_study(
-        experiment(root, _experiment(model), about),
+        experiment(here.stores, _experiment(model), about),
         name,
         model_name=model,
         git_commit=origin.git_commit,
-        trials=frame,
+        trials=trials,
         effects=effects,
-        plots=sorted((out / "plots").glob("*.png")),
-        audit="\n\n".join(sentences),
+        plots=sorted((out / results.PLOTS).glob("*.png")),
+        audit="\n\n".join(findings),
     )
-    return "\n".join([facts["line"], f"best: row {best['row']} ({_levels(best, factors)})", *sentences])
+    levels = ", ".join(f"{factor} {best[factor]:g}" for factor in factors)
+    return "\n".join([found.best["line"], f"best: row {best['row']} ({levels})", *findings])
 
 
-def register(root: Path, settings: Config, model: ModelName) -> str:
+def register(here: Checkout, settings: Config, model: ModelName) -> str:
     """The best generator of the study of `model` becomes champion; writes registry/<model>.json."""
-    folder = root / "studies" / model
-    best = _read_best(folder)
+    folder = here.root / "studies" / model
+    best = results.read_best(folder)
     origin = Origin(model, best["resolution"], best["git_commit"], best["data_md5"])
-    receipt = registry.register(root, settings.register_.prefix, folder / "generator.safetensors", origin, best["fid"])
-    receipt.write(root / "registry" / f"{model}.json")
-    version = registry.champion(root, receipt.name).version
+    if best.get("collapsed"):
+        _log.warning("the best row of %s has collapsed: its images hardly vary with z", model)
+    prefix = settings.register_.prefix
+    receipt = registry.register(here.stores, prefix, folder / results.GENERATOR, origin, best["fid"])
+    receipt.write(here.root / "registry" / f"{model}.json")
+    version = registry.champion(here.stores, receipt.name).version
     return f"{receipt.name} version {version} is {receipt.alias} (FID {receipt.fid:.1f})"
 
 
-def generate(root: Path, settings: Config, model: ModelName) -> str:
+def generate(here: Checkout, settings: Config, model: ModelName) -> str:
     """A synthetic set from the champion of `model`; writes synthetic/<model>/."""
-    champion = registry.champion(root, f"{settings.register_.prefix}-{model}")
+    champion = registry.champion(here.stores, f"{settings.register_.prefix}-{model}")
     stamp = Stamp(
         model=champion.model,
         model_version=champion.version,
@@ -217,25 +248,25 @@ def generate(root: Path, settings: Config, model: ModelName) -> str:
         data_hash=champion.data_hash,
         weights_sha256=champion.weights_sha256,
     )
-    out = root / "synthetic" / model
-    draw_set(settings.generate, store.load(champion.weights), stamp, out)
+    draw_set(settings.generate, store.load(champion.weights), stamp, here.root / "synthetic" / model)
     n = settings.generate.n_images
     return f"{n} synthetic images by {champion.name} version {champion.version} in synthetic/{model}"
 
 
-def report(root: Path, settings: Config) -> str:
+def report(here: Checkout, settings: Config) -> str:
     """One page on all studies there are; writes reports/."""
-    tiles = read_tiles(root / "prepared")
-    origin = provenance(root)
+    prepared = here.root / "prepared"
+    tiles = read_tiles(prepared)
+    origin = provenance(here.root)
     models: dict[str, page.ModelResults] = {
-        model: _results(root, model, tiles, settings.report.grid_side)
+        model: _for_the_page(here, model, tiles, settings.report.grid_side)
         for model in config.MODEL_NAMES
-        if (root / "studies" / model / "best.json").exists()
+        if (here.root / "studies" / model / results.BEST).exists()
     }
-    about = _about_data(root / "prepared" / ABOUT_FILE)
+    about = _about_data(prepared / ABOUT_FILE)
     data = page.Data(
         manifest=tiles.manifest,
-        rejected=pd.read_csv(root / "prepared" / "rejected.csv", dtype=str, keep_default_na=False),
+        rejected=pd.read_csv(prepared / "rejected.csv", dtype=str, keep_default_na=False),
         resolution=tiles.resolution,
         laterality=settings.prepare.laterality,
         source=about.partition("\n")[0].lstrip("# ") + ".",
@@ -250,7 +281,7 @@ def report(root: Path, settings: Config) -> str:
         git_commit=origin.git_commit,
         columns=settings.report.grid_side,
     )
-    with atomic.new_folder(root / "reports") as folder:
+    with atomic.new_folder(here.root / "reports") as folder:
         (folder / page.FIGURES_FOLDER).mkdir()
         for name, png in pngs.items():
             (folder / page.FIGURES_FOLDER / name).write_bytes(png)
@@ -260,17 +291,18 @@ def report(root: Path, settings: Config) -> str:
 
 
 @lru_cache(maxsize=1)
-def _judge(root: Path, section: EvaluateConfig, device: str) -> Judge:
+def _judge(here: Checkout, section: EvaluateConfig, device: str) -> Judge:
     """One judge a process: a worker scores all its rows with it."""
-    return Judge(root, section, torch.device(device))
+    return Judge(_training_tiles(here), section, torch.device(device), here.stores / ".cache" / "features")
+
+
+@lru_cache(maxsize=1)
+def _training_tiles(here: Checkout) -> Tiles:
+    return read_tiles(here.root / "prepared").split("train")
 
 
 def _about_data(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else "Source not recorded: data/ has no SOURCE.md"
-
-
-def _training_tiles(root: Path) -> Tiles:
-    return read_tiles(root / "prepared").split("train")
 
 
 def _design(settings: Config, model: ModelName) -> tuple[Array, dict[str, list[Any]]]:
@@ -286,9 +318,10 @@ def _study_name(settings: Config, model: ModelName, tiles: Tiles, origin: Proven
 
 
 def _identity(settings: Config, design: object, tiles: Tiles, origin: Provenance) -> str:
-    """What decides a result: settings, pixels, code (docs/adr/0006)."""
+    """What decides a result: settings, pixels, patients, code (docs/adr/0006)."""
     scoring = settings.evaluate.model_dump(exclude={"batch_size", "weights"})
-    return fingerprint(design, scoring, tiles.sha256, origin.code_sha256)
+    patients = tiles.manifest["patient_id"].tolist()
+    return fingerprint(design, scoring, tiles.sha256, patients, origin.code_sha256)
 
 
 def _what_decides(section: TrainConfig, *set_elsewhere: str) -> dict[str, Any]:
@@ -297,26 +330,33 @@ def _what_decides(section: TrainConfig, *set_elsewhere: str) -> dict[str, Any]:
     return section.model_dump(exclude={*others, *set_elsewhere})
 
 
-def _with_precision(section: TrainConfig, work: Path) -> TrainConfig:
-    """The section with `precision: auto` decided, once for all runs and resumes that share the folder `work`."""
-    if section.precision != "auto":
-        return section
-    kept = work / "precision.txt"
+@dataclass(frozen=True)
+class _Machine:
+    """What is decided by the machine and shapes rounding: number format and threads of a process."""
+
+    precision: str
+    threads: int
+
+
+def _settle(section: TrainConfig, work: Path, processes: int) -> _Machine:
+    """Decided once for all runs that share the folder `work`, so that a resumed run computes as before."""
+    kept = work / "machine.json"
     if not kept.exists():
-        atomic.write_text(kept, choose_precision(section))
-    return section.model_copy(update={"precision": kept.read_text(encoding="utf-8")})
+        threads = max(1, torch.get_num_threads() // processes)
+        atomic.write_text(kept, json.dumps(asdict(_Machine(choose_precision(section), threads))))
+    return _Machine(**json.loads(kept.read_text(encoding="utf-8")))
 
 
-def _check_batch(batch_size: int, tiles: Tiles, key: str) -> None:
-    if batch_size > len(tiles):
+def _check_batch(section: TrainConfig, tiles: Tiles, key: str) -> None:
+    if section.batch_size > len(tiles):
         raise TrainingError(
-            f"{key} {batch_size} is larger than the {len(tiles)} training images; set it to at most {len(tiles)} "
-            f"in params.yaml, or bring more images"
+            f"{key} {section.batch_size} is larger than the {len(tiles)} training images; set it to at most "
+            f"{len(tiles)} in params.yaml, or bring more images"
         )
 
 
 def _cost(section: TrainConfig, tiles: Tiles) -> str:
-    steps = len(tiles) // section.batch_size * section.epochs
+    steps = total_steps(section, len(tiles))
     per_image = gflop_per_image(section, tiles.resolution)
     total = steps * section.batch_size * per_image / 1000
     return f"{steps:,} steps, {per_image:.2f} GFLOP an image, {total:,.1f} TFLOP"
@@ -362,95 +402,61 @@ def _columns(section: TrainConfig, result: RunResult) -> dict[str, Any]:
     }
 
 
-def _best(frame: pd.DataFrame) -> "pd.Series[Any]":
+def _best(trials: pd.DataFrame) -> dict[str, Any]:
     """The row with the lowest FID among those that have not collapsed, if there are such."""
-    sound = frame[~frame["collapsed"].astype(bool)]
+    sound = trials[~trials["collapsed"].astype(bool)]
     if sound.empty:
-        _log.warning("every row has collapsed: the samples hardly vary with z; the best row is no success")
-        sound = frame
-    return sound.sort_values("fid", kind="stable").iloc[0]
-
-
-def _levels(row: "pd.Series[Any]", factors: dict[str, list[Any]]) -> str:
-    return ", ".join(f"{factor} {row[factor]:g}" for factor in factors)
+        sound = trials
+    best = sound.sort_values("fid", kind="stable").head(1).to_dict("records")[0]
+    return {str(name): value for name, value in best.items()}
 
 
 def _best_facts(
-    model: ModelName, name: str, best: "pd.Series[Any]", factors: list[str], origin: Provenance, work: Path
+    model: ModelName, name: str, best: dict[str, Any], factors: list[str], tiles: Tiles, origin: Provenance
 ) -> dict[str, Any]:
-    row = int(best["row"])
-    kept = work / f"row-{row}"
-    G = store.load(kept / "generator.safetensors")
-    scores = Scores(**{field: best[field].item() if hasattr(best[field], "item") else best[field] for field in _SCORES})
+    scores = Scores(**{field: best[field] for field in Scores.__dataclass_fields__})
+    kept = ("row", *factors, "spread", "spread_real", "collapsed", "run_id")
     return {
         "model": model,
         "study": name,
-        "row": row,
-        **{factor: best[factor].item() for factor in factors},
-        **vars(scores),
-        "spread": float(best["spread"]),
-        "spread_real": float(best["spread_real"]),
-        "collapsed": bool(best["collapsed"]),
+        **{field: best[field] for field in kept},
+        **asdict(scores),
         "line": scores.line(),
         "protocol": PROTOCOL,
-        "resolution": G.resolution,
-        "run_id": best["run_id"],
+        "resolution": tiles.resolution,
         "git_commit": origin.git_commit,
         "data_md5": origin.data_md5,
     }
 
 
-_SCORES = tuple(Scores.__dataclass_fields__)
-
-
-def _write_study(folder: Path, work: Path, frame: pd.DataFrame, effects: pd.DataFrame, best: "pd.Series[Any]") -> None:
-    kept = work / f"row-{int(best['row'])}"
-    frame.to_csv(folder / "trials.csv", index=False, lineterminator="\n")
-    effects.to_csv(folder / "effects.csv", index=False, lineterminator="\n")
-    shutil.copyfile(kept / "history.csv", folder / "losses.csv")
-    shutil.copyfile(kept / "generator.safetensors", folder / "generator.safetensors")
-    progress = _progress_of_rows(work, frame)
-    progress.to_csv(folder / "progress.csv", index=False, lineterminator="\n")
-    plots = folder / "plots"
-    plots.mkdir()
-    (plots / "effects.png").write_bytes(figures.main_effects(effects))
-    (plots / "trials.png").write_bytes(figures.trial_bars(frame))
-    (plots / "losses.png").write_bytes(figures.loss_curves(pd.read_csv(folder / "losses.csv")))
-    (plots / "progress.png").write_bytes(figures.fid_progress(progress))
-    shutil.copyfile(max(kept.glob("samples-*.png")), plots / "samples.png")
-
-
-def _progress_of_rows(work: Path, frame: pd.DataFrame) -> pd.DataFrame:
+def _progress_of_rows(work: Path, trials: pd.DataFrame) -> pd.DataFrame:
     parts = []
-    for row in frame["row"]:
+    for row in trials["row"]:
         history = pd.read_csv(work / f"row-{row}" / "history.csv")
         parts.append(history[["n_images", "fid"]].dropna().assign(row=row))
     return pd.concat(parts, ignore_index=True)[["row", "n_images", "fid"]]
 
 
-def _read_best(folder: Path) -> dict[str, Any]:
-    path = folder / "best.json"
-    if not path.exists():
-        raise DataError(f"{path} is missing; `mammogan study {folder.name}` makes it")
-    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return facts
-
-
-def _results(root: Path, model: ModelName, tiles: Tiles, side: int) -> page.ModelResults:
-    folder = root / "studies" / model
-    best = _read_best(folder)
-    G = store.load(folder / "generator.safetensors")
-    train_images = tiles.split("train").images
-    shown = np.linspace(0, len(train_images) - 1, min(side * side, len(train_images))).astype(int)
-    sentences = (folder / "conclusion.txt").read_text(encoding="utf-8").splitlines()
+def _for_the_page(here: Checkout, model: ModelName, tiles: Tiles, side: int) -> page.ModelResults:
+    found = results.read(here.root / "studies" / model)
+    images = tiles.split("train").images
+    shown = np.linspace(0, len(images) - 1, min(side * side, len(images))).astype(int)
     return page.ModelResults(
-        trials=pd.read_csv(folder / "trials.csv", dtype={"run_id": str}),
-        effects=pd.read_csv(folder / "effects.csv"),
-        best=best,
+        trials=found.trials,
+        effects=found.effects,
+        best=found.best,
         audit=(),
-        conclusion="\n\n".join(sentences),
-        real=np.asarray(train_images[shown]),
-        synthetic=sample(G, side * side, 0)[:, 0].numpy(),
-        losses=pd.read_csv(folder / "losses.csv"),
-        progress=pd.read_csv(folder / "progress.csv"),
+        conclusion="\n\n".join(found.findings),
+        real=np.asarray(images[shown]),
+        synthetic=_first_synthetic(here.root / "synthetic" / model / "images", side * side),
+        losses=found.history,
+        progress=found.progress,
     )
+
+
+def _first_synthetic(folder: Path, n: int) -> NDArray[np.uint8]:
+    """The first `n` images of a synthetic set, (n, H, W)."""
+    files = sorted(folder.glob("*.png"))[:n]
+    if not files:
+        raise DataError(f"{folder} holds no images; `mammogan generate {folder.parent.name}` makes them")
+    return np.stack([np.asarray(Image.open(file)) for file in files])

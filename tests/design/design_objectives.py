@@ -1,5 +1,6 @@
 """Objectives and entry points that worker processes can import."""
 
+import errno
 import os
 import sys
 import time
@@ -30,6 +31,12 @@ class Recorded:
     def __call__(self, row: Row, report: Report) -> Response:
         attempt = len(list(self.folder.glob(f"row-{row.number}-*.started")))
         self._note(row, attempt, "started")
+        try:
+            return self._run(row, attempt, report)
+        finally:
+            self._note(row, attempt, "left")
+
+    def _run(self, row: Row, attempt: int, report: Report) -> Response:
         for step in range(10):
             time.sleep(self.seconds / 10)
             report(step / 10)
@@ -42,6 +49,10 @@ class Recorded:
 
     def _note(self, row: Row, attempt: int, what: str) -> None:
         (self.folder / f"row-{row.number}-{attempt}-{os.getpid()}.{what}").touch()
+
+
+def finds_the_disk_full(row: Row, report: Report) -> Response:
+    raise OSError(errno.ENOSPC, "No space left on device", "checkpoints/000000064.pt")
 
 
 def returns_infinity(row: Row, report: Report) -> Response:

@@ -103,9 +103,9 @@ def test_an_additive_response_is_predicted_exactly_where_no_row_was_run():
 
 def test_the_conclusion_never_claims_more_than_was_measured(published_dcgan):
     text = conclusion(published_dcgan, FACTORS)
-    assert "best of the 9 rows is row 2 (lr 0.0001, batch_size 32, epochs 500): fid 0.002" in text
-    assert "lr 12.1 dB (best at 0.0003)" in text
-    assert "batch_size and epochs are one column: their effects cannot be told apart" in text
+    assert "best of the 9 rows is row 2 (learning rate 0.0001, batch size 32, epochs 500): fid 0.002" in text
+    assert "learning rate 12.1 dB (best at 0.0003)" in text
+    assert "batch size and epochs are one column: their effects cannot be told apart" in text
     assert "run once, so there is no estimate of the error" in text
     assert "seed noise" in text
     assert "together are row 8: the additive model expects 50.7 dB, fid about 0.00291, and the row gave 0.024." in text
@@ -120,8 +120,19 @@ def test_the_conclusion_asks_for_a_confirmation_of_levels_never_run_together():
         for row in rows
     ]
     text = conclusion(trials_of("l9", responses), FACTORS)
-    assert "(lr 0.0001, batch_size 16, epochs 500) are no row of the array" in text
+    assert "(learning rate 0.0001, batch size 16, epochs 500) are no row of the array" in text
     assert "only a confirmation run can tell" in text
+
+
+def test_the_conclusion_writes_whole_numbers_without_a_point_and_texts_as_they_are(published_dcgan):
+    levels = {"lr": [0.0001, 0.0002, 0.0003], "batch_size": [16.0, 32.0, 64.0], "epochs": [250.0, 500.0, 750.0]}
+    text = conclusion(published_dcgan.astype({"batch_size": float, "epochs": float}), levels)
+    assert text == conclusion(published_dcgan, FACTORS)
+    named = {250: "short", 500: "middle", 750: "long"}
+    text = conclusion(
+        published_dcgan.assign(epochs=published_dcgan["epochs"].map(named)), FACTORS | {"epochs": list(named.values())}
+    )
+    assert "batch size 32, epochs middle)" in text
 
 
 def test_equal_responses_show_no_effect():

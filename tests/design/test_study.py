@@ -1,3 +1,4 @@
+import errno
 import math
 import os
 import signal
@@ -65,11 +66,12 @@ def starts(folder: Path) -> Counter[int]:
 
 def test_failures_and_crashes_go_out_again_until_each_row_has_one_response(tmp_path, run_study, caplog, capsys):
     frame = run_study(Recorded(tmp_path, failures={2: 1}, deaths={5: 1}))
-    assert list(frame.columns) == ["row", "lr", "batch_size", "epochs", "fid", "state", "pid"]
+    assert list(frame.columns) == ["row", "lr", "batch_size", "epochs", "fid", "state", "retries", "pid"]
     assert frame["row"].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert frame["fid"].tolist() == [10.0 * row for row in range(1, 10)]
     assert frame["epochs"].tolist() == [250, 500, 750, 500, 750, 250, 750, 250, 500]
     assert set(frame["state"]) == {"COMPLETE"}
+    assert frame["retries"].tolist() == [0, 1, 0, 0, 1, 0, 0, 0, 0]
     assert starts(tmp_path) == {row: 1 + (row in (2, 5)) for row in range(1, 10)}
     errors = {
         t.system_attrs[ROW]: t.user_attrs["error"] for t in trials_in(tmp_path, "test") if "error" in t.user_attrs
@@ -162,6 +164,47 @@ def test_a_response_that_does_not_fit_fails_its_row(objective, message):
     assert message in record.get_trials()[0].user_attrs["error"]
 
 
+@pytest.mark.parametrize(
+    ("error", "told_as"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "checkpoints/000000064.pt"),
+            "no space left on the disk while writing checkpoints/000000064.pt; "
+            "free some space and run the command again",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "no space left on the disk; free some space and run the command again",
+        ),
+        (
+            RuntimeError("(sqlite3.OperationalError) database or disk is full"),
+            "no space left on the disk; free some space and run the command again",
+        ),
+        (DesignError("mend it"), "DesignError: mend it"),
+    ],
+)
+def test_what_the_user_can_mend_is_told_in_one_line(error, told_as):
+    assert worker.told(error) == (told_as, "")
+
+
+def test_any_other_error_is_told_with_its_traceback():
+    try:
+        raise PermissionError("no")
+    except PermissionError as err:
+        line, details = worker.told(err)
+    assert line == "PermissionError: no"
+    assert details.startswith("Traceback")
+
+
+def test_a_full_disk_fails_its_row_without_a_traceback(run_study, caplog):
+    with pytest.raises(
+        DesignError, match=r"tried 1 times: no space left on the disk while writing checkpoints/0+64\.pt"
+    ):
+        run_study(design_objectives.finds_the_disk_full, workers=1, max_retries=0)
+    assert "row 9 failed: no space left on the disk" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL, and SIGINT goes to whole consoles")
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGINT"])
 def test_a_killed_study_loses_no_row_runs_none_twice_and_leaves_no_orphan(end, tmp_path, run_study):
@@ -188,6 +231,7 @@ def test_a_killed_study_loses_no_row_runs_none_twice_and_leaves_no_orphan(end, t
     assert 2 <= len(complete_before) < 9
     assert in_flight
     if end == "SIGINT":
+        assert len(list(tmp_path.glob("*.left"))) == len(list(tmp_path.glob("*.started")))  # each `finally` was run
         assert stderr.rstrip().endswith("KeyboardInterrupt")
         assert stderr.count("Traceback") == 1  # the parent's; its workers stay silent
 
@@ -195,6 +239,7 @@ def test_a_killed_study_loses_no_row_runs_none_twice_and_leaves_no_orphan(end, t
 
     after = trials_in(tmp_path, "slow")
     assert frame["row"].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert set(frame["retries"]) == {0}  # a row that was killed is not to blame
     assert Counter(t.system_attrs[ROW] for t in after if t.state == TrialState.COMPLETE) == Counter(range(1, 10))
     assert complete_before <= {t.number for t in after if t.state == TrialState.COMPLETE}
     assert [t.system_attrs[ROW] for t in after if t.state == TrialState.FAIL] == in_flight

@@ -1,5 +1,7 @@
 """Scores come with the floor that gives them a scale."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -112,3 +114,16 @@ def test_spread_is_in_grey_levels_and_sees_a_collapse():
     assert spread(images) == 0
     images[1] = 10
     assert spread(images) == pytest.approx(5)  # half of the distance, over two images
+
+
+def test_spread_of_a_memory_map_is_that_of_numpy_in_a_fraction_of_its_memory(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (1000, 64, 64), np.uint8)
+    images[:, :8] = 255  # the largest sums
+    np.save(tmp_path / "images.npy", images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    tracemalloc.start()
+    found = spread(mapped)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == pytest.approx(images.std(axis=0, dtype=np.float64).mean(), abs=1e-9)
+    assert peak < images.nbytes / 2  # float64 of all images would be eight times nbytes

@@ -22,6 +22,7 @@ def test_a_saved_generator_comes_back_with_the_same_samples(train_config: TrainC
     again = load(tmp_path / "G.safetensors")
     G.to(memory_format=torch.contiguous_format)
     assert not again.training
+    assert all(torch.equal(kept, G.state_dict()[name]) for name, kept in again.state_dict().items())
     assert torch.equal(sample(again, 4, seed=1), sample(G, 4, seed=1))
 
 

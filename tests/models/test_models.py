@@ -1,5 +1,6 @@
 """The laws that every model obeys."""
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -83,6 +84,34 @@ def test_every_image_of_a_request_has_a_latent_of_its_own_and_a_full_batch_aroun
     sample(G, 10, seed=7, batch_size=4)
     assert [len(z) for z in shown] == [4, 4, 4]  # other batch sizes may round differently
     assert len(torch.cat(shown).unique(dim=0)) == 12
+
+
+def test_images_whose_32_bit_seeds_coincide_have_different_latents(train_config: TrainConfig) -> None:
+    seed, one, other = 5, 7414, 49724  # found by trying 60,000 images
+    states = [np.random.SeedSequence([seed, index]).generate_state(1)[0] for index in (one, other)]
+    assert states[0] == states[1]
+    G = build(train_config, 32)[0].eval()
+    shown: list[torch.Tensor] = []
+    G.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
+    for index in (one, other):
+        sample(G, 1, seed, batch_size=1, first=index)
+    assert (shown[0] - shown[1]).abs().max() > 0.1
+
+
+def test_latents_are_standard_normal(train_config: TrainConfig) -> None:
+    G = build(train_config, 32)[0].eval()
+    shown: list[torch.Tensor] = []
+    G.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
+    sample(G, 512, seed=7)
+    z = torch.cat(shown)
+    assert z.dtype == torch.float32
+    assert z.mean().item() == pytest.approx(0, abs=0.06)  # four standard errors of 512 x 8 numbers
+    assert z.std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_a_request_may_start_at_any_image(train_config: TrainConfig) -> None:
+    G = build(train_config, 32)[0].eval()
+    assert torch.equal(sample(G, 4, seed=7, batch_size=2, first=4), sample(G, 8, seed=7, batch_size=2)[4:])
 
 
 def test_images_do_not_depend_on_their_batch(train_config: TrainConfig) -> None:

@@ -20,8 +20,19 @@ from mammogan.models.stylegan import (
     width,
 )
 
-PAPER = StyleGANConfig(z_dim=512, w_dim=512, mapping_layers=8, base_channels=8192, max_channels=512, style_mixing=0.9)
-SMALL = StyleGANConfig(z_dim=8, w_dim=8, mapping_layers=2, base_channels=64, max_channels=8, style_mixing=0.9)
+PAPER = StyleGANConfig(
+    z_dim=512,
+    w_dim=512,
+    mapping_layers=8,
+    base_channels=8192,
+    max_channels=512,
+    style_mixing=0.9,
+    r1_gamma=0.0,
+    r1_every=16,
+)
+SMALL = StyleGANConfig(
+    z_dim=8, w_dim=8, mapping_layers=2, base_channels=64, max_channels=8, style_mixing=0.9, r1_gamma=0.0, r1_every=16
+)
 
 
 def test_widths_follow_the_feature_map_rule_of_the_paper() -> None:
@@ -103,15 +114,41 @@ def test_noise_is_off_at_the_start_and_scaled_for_each_channel() -> None:
 def test_the_mean_of_w_is_followed_in_training_and_kept_in_eval_mode() -> None:
     G = StyleGANGenerator(SMALL, 32)
     z = torch.randn(16, 8)
-    for _ in range(2000):
-        G.w_mean.lerp_(G.map(z).detach().mean(0), 0.005)
+    G(z)
     expected = G.map(z).mean(0)
-    assert_close(G.w_mean, expected, atol=1e-3, rtol=1e-3)
+    assert_close(G.w_mean, expected)
     G.eval()(torch.randn(4, 8))
-    assert_close(G.w_mean, expected, atol=1e-3, rtol=1e-3)
-    G.w_mean.zero_()
-    G.train()(z)
-    assert_close(G.w_mean, 0.005 * expected, atol=1e-6, rtol=1e-3)
+    assert_close(G.w_mean, expected)
+    assert G.w_batches == 1
+
+
+def test_after_a_few_batches_the_mean_of_w_is_their_plain_mean() -> None:
+    G = StyleGANGenerator(SMALL, 32)
+    batches = torch.randn(7, 4, 8)
+    for z in batches:
+        G(z)
+    assert_close(G.w_mean, torch.stack([G.map(z).mean(0) for z in batches]).mean(0))
+
+
+def test_after_many_batches_the_mean_of_w_forgets_at_the_rate_of_the_authors() -> None:
+    G = StyleGANGenerator(SMALL, 32)
+    z = torch.randn(4, 8)
+    G.w_batches.fill_(10_000)
+    G(z)
+    assert_close(G.w_mean, 0.005 * G.map(z).mean(0))
+
+
+def test_the_number_of_batches_in_the_mean_of_w_is_kept_with_the_weights() -> None:
+    G, again = StyleGANGenerator(SMALL, 32), StyleGANGenerator(SMALL, 32)
+    for _ in range(3):
+        G(torch.randn(4, 8))
+    again.load_state_dict(G.state_dict())
+    z = torch.randn(4, 8)
+    G(z)
+    again(z)
+    assert again.state_dict()["w_batches"].dtype == torch.int64
+    assert again.w_batches == 4
+    assert_close(again.w_mean, G.w_mean)
 
 
 def test_full_truncation_shows_the_image_of_the_mean_style() -> None:

@@ -96,7 +96,7 @@ def test_weights_from_another_machine_are_logged_anew(root, weights, origin, tru
 def test_a_version_whose_files_are_gone_is_replaced(root, weights, origin, trusting):
     register(root, "mammogan", weights, origin, fid=33.0)
     shutil.rmtree(root / "mlruns")
-    with pytest.raises(TrackingError, match=r"version 1 are gone.*mammogan register"):
+    with pytest.raises(TrackingError, match=r"version 1 are gone.*`mammogan register dcgan`"):
         champion(root, NAME)
     register(root, "mammogan", weights, origin, fid=33.0)
     assert champion(root, NAME).version == "2"
@@ -132,7 +132,7 @@ def test_a_model_that_brought_no_code_along_is_found_out(root, log_trial, weight
 
 
 def test_a_name_without_champion_gets_the_command_that_makes_one(root):
-    with pytest.raises(TrackingError, match=r"knows no champion of mammogan-dcgan.*`mammogan register MODEL`"):
+    with pytest.raises(TrackingError, match=r"knows no champion of mammogan-dcgan.*`mammogan register dcgan`"):
         champion(root, NAME)
 
 

@@ -43,7 +43,7 @@ def test_a_run_says_by_its_name_what_it_is():
 
 def test_parameters_are_flat_and_leave_out_the_other_architecture(train_config):
     parameters = runs.parameters(train_config)
-    assert parameters["lr"] == "0.0004"
+    assert parameters["lr"] == str(train_config.lr)
     assert parameters["dcgan.z_dim"] == "8"
     assert not any(name.startswith("stylegan") for name in parameters)
 
@@ -109,9 +109,10 @@ def test_a_killed_run_goes_on_without_repeating_a_point(open_run):
         raise KeyboardInterrupt
     with open_run(run_id=run.run_id) as again:
         again.log_image(grid, step=0)
-        again.log_image(grid, step=300)
-        again.log({"loss/G": 2.0}, step=200)
-        again.log({"loss/G": 3.0}, step=300)
+        for _ in range(2):  # what the disk remembers is replayed, then the loop does the same steps again
+            again.log_image(grid, step=300)
+            again.log({"loss/G": 2.0}, step=200)
+            again.log({"loss/G": 3.0}, step=300)
     assert again.run_id == run.run_id
     assert status(again) == "FINISHED"
     assert history(again, "loss/G") == [(100, 1.0), (200, 2.0), (300, 3.0)]
@@ -119,15 +120,63 @@ def test_a_killed_run_goes_on_without_repeating_a_point(open_run):
     assert len([path for path in images if path.endswith(".png")]) == 2
 
 
-def test_a_killed_run_is_found_by_its_tags_and_its_ghosts_are_laid(open_run, experiment):
+def test_final_figures_are_logged_once_beside_the_sample_grid_of_step_0(open_run):
+    with open_run() as run:
+        run.log({"loss/G": 5.0}, step=0)
+        run.final({"fid_final": 33.0, "floor": 20.0})
+    with open_run(run_id=run.run_id) as again:
+        again.final({"fid_final": 33.0, "floor": 20.0, "kid_final": 0.1})
+    assert [history(run, name) for name in ("loss/G", "fid_final", "floor", "kid_final")] == [
+        *([(0, 5.0)], [(0, 33.0)], [(0, 20.0)], [(0, 0.1)]),
+    ]
+
+
+def test_an_earlier_run_is_found_by_its_tags_and_its_ghosts_are_laid(open_run, experiment):
     tags = runs.row_tags("dcgan l9", "l9", 4, LEVELS)
     ghost = open_run(tags=tags, params={"lr": "0.1"}).__enter__()
+    older = open_run(tags=tags, params={"lr": "0.2"}).__enter__()
     killed = open_run(tags=tags, params={"lr": "0.2"}).__enter__()
+    assert runs.earlier_run(experiment, tags, {"lr": "0.2"}) == killed.run_id
+    assert (status(ghost), status(older), status(killed)) == ("KILLED", "KILLED", "RUNNING")
+    assert runs.earlier_run(experiment, runs.row_tags("dcgan l9", "l9", 5, LEVELS), {}) is None
+
+
+def test_a_finished_run_is_opened_again_rather_than_made_twice(open_run, experiment):
+    tags = runs.row_tags("dcgan l9", "l9", 4, LEVELS)
     with open_run(tags=tags, params={"lr": "0.2"}) as finished:
         pass
-    assert runs.unfinished_run(experiment, tags, {"lr": "0.2"}) == killed.run_id
-    assert (status(ghost), status(killed), status(finished)) == ("KILLED", "RUNNING", "FINISHED")
-    assert runs.unfinished_run(experiment, runs.row_tags("dcgan l9", "l9", 5, LEVELS), {}) is None
+    assert runs.earlier_run(experiment, tags, {"lr": "0.2"}) == finished.run_id
+    with open_run(tags=tags, params={"lr": "0.2"}, run_id=finished.run_id):
+        assert status(finished) == "RUNNING"
+    assert status(finished) == "FINISHED"
+    assert len(mlflow.MlflowClient().search_runs([experiment])) == 1
+
+
+def test_a_run_killed_while_it_is_opened_is_found_and_laid(open_run, experiment, monkeypatch):
+    def killed(*arguments: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    tags = runs.row_tags("dcgan l9", "l9", 4, LEVELS)
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "log_batch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_run(tags=tags, params={"lr": "0.2"}).__enter__()
+    assert runs.earlier_run(experiment, {"mammogan.kind": "trial", **tags}, {"lr": "0.2"}) is None
+    (ghost,) = mlflow.MlflowClient().search_runs([experiment])
+    assert ghost.info.status == "KILLED"
+
+
+def test_the_same_weights_are_logged_to_a_run_once(open_run, save_generator, origin):
+    first, second = save_generator(0), save_generator(1)
+    with open_run() as run:
+        model_id = run.log_model(first, origin)
+    with open_run(run_id=run.run_id) as again:
+        assert again.log_model(first, origin) == model_id
+        other = again.log_model(second, origin)
+    with open_run() as elsewhere:
+        assert elsewhere.log_model(first, origin) not in (model_id, other)
+    held = mlflow.get_run(run.run_id).outputs.model_outputs
+    assert sorted(output.model_id for output in held) == sorted([model_id, other])
 
 
 def test_other_parameters_for_the_same_run_are_refused(open_run):
@@ -155,26 +204,51 @@ def test_the_data_is_linked_by_its_dvc_hash(open_run):
     assert mlflow.get_run(run.run_id).data.tags["mammogan.data"] == digest
 
 
-def test_a_study_has_one_run_of_its_own_however_often_it_is_logged(experiment, tmp_path):
+def test_a_model_that_was_not_logged_to_the_end_is_logged_again(open_run, weights, origin):
+    with open_run() as run:
+        cut_short = run.log_model(weights, origin)
+        mlflow.MlflowClient().finalize_logged_model(cut_short, "FAILED")
+        assert run.log_model(weights, origin) != cut_short
+
+
+@pytest.fixture
+def log_study(experiment, tmp_path):
     plot = tmp_path / "effects.png"
     plot.write_bytes(b"png")
-    trials = pd.DataFrame({"row": [1, 2], "fid": [30.0, 20.0]})
-    for _ in range(2):
-        run_id = runs.log_study(
+
+    def log(best_fid: float) -> str:
+        return runs.log_study(
             experiment,
             "dcgan l9",
             model_name="dcgan",
             git_commit="0123abc",
-            trials=trials,
+            trials=pd.DataFrame({"row": [1, 2], "fid": [30.0, best_fid]}),
             effects=pd.DataFrame({"factor": ["lr"]}),
             plots=[plot],
             audit="Balanced and orthogonal.",
         )
+
+    return log
+
+
+def test_a_study_that_has_not_changed_keeps_the_run_it_has(experiment, log_study):
+    run_id = log_study(20.0)
+    assert log_study(20.0) == run_id
     (run,) = mlflow.MlflowClient().search_runs([experiment])
-    assert run.info.run_id == run_id
     assert run.data.tags["mammogan.kind"] == "study"
     assert mlflow.artifacts.load_text(f"runs:/{run_id}/trials.csv") == "row,fid\n1,30.0\n2,20.0\n"
     assert mlflow.artifacts.load_text(f"runs:/{run_id}/plots/effects.png") == "png"
+
+
+def test_a_study_that_has_changed_or_was_cut_short_has_its_run_replaced(experiment, log_study):
+    first = log_study(20.0)
+    second = log_study(10.0)
+    mlflow.MlflowClient().set_terminated(second, "KILLED")
+    third = log_study(10.0)
+    assert len({first, second, third}) == 3
+    (run,) = mlflow.MlflowClient().search_runs([experiment])
+    assert (run.info.run_id, run.info.status) == (third, "FINISHED")
+    assert mlflow.artifacts.load_text(f"runs:/{third}/trials.csv") == "row,fid\n1,30.0\n2,10.0\n"
 
 
 def test_every_logged_name_is_explained_in_the_documentation():

@@ -43,7 +43,15 @@ def test_instance_noise_keeps_samples_varied_where_the_textbook_collapses(
         def ignore(*_: dict[str, float] | Generator | int) -> None:
             pass
 
-        result = train(config, breasts, folder=tmp_path / str(noise), log=ignore, snapshot=ignore, progress=ignore)
+        result = train(
+            config,
+            breasts,
+            data_sha256="breasts",
+            folder=tmp_path / str(noise),
+            log=ignore,
+            snapshot=ignore,
+            progress=ignore,
+        )
         return float(sample(result.G, 64, seed=0).float().std(0).mean())
 
     real = float(breasts.astype(np.float32).std(0).mean())

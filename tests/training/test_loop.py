@@ -1,18 +1,22 @@
 """The training loop: what it calls when, what it refuses, and resuming to the bit."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mammogan.config import TrainConfig
 from mammogan.errors import TrainingError
 from mammogan.models import Generator
 from mammogan.training import loop
-from mammogan.training.loop import TrainResult, train
+from mammogan.training.loop import TrainResult, total_steps, train
 
 N_IMAGES = 18  # four batches of 4 an epoch, two images left over
 N_SHOWN = 32  # in two epochs
@@ -64,7 +68,15 @@ def images() -> NDArray[np.uint8]:
 @pytest.fixture
 def run(images: NDArray[np.uint8]) -> Run:
     def go(config: TrainConfig, folder: Path, to: Recorder) -> TrainResult:
-        return train(config, images, folder=folder, log=to.log, snapshot=to.snapshot, progress=to.progress)
+        return train(
+            config,
+            images,
+            data_sha256=hashlib.sha256(images.tobytes()).hexdigest(),
+            folder=folder,
+            log=to.log,
+            snapshot=to.snapshot,
+            progress=to.progress,
+        )
 
     return go
 
@@ -93,7 +105,7 @@ def test_every_metric_is_logged_by_name(train_config: TrainConfig, run: Run, tmp
     always = {"loss/G", "loss/D", "logits/real", "logits/fake", "images_per_s"}
     assert set(to.lines) == set(range(4, N_SHOWN + 1, 4))
     for n, line in to.lines.items():
-        penalised = train_config.model == "stylegan" and (n // 4 - 1) % train_config.r1_every == 0
+        penalised = train_config.model == "stylegan" and (n // 4 - 1) % train_config.stylegan.r1_every == 0
         assert set(line) == (always | {"r1"} if penalised else always)
 
 
@@ -186,10 +198,10 @@ def test_an_epoch_shows_each_image_once_in_an_order_of_its_own(
     config = small_config("dcgan", batch_size=6)
     numbered = np.broadcast_to(np.arange(N_IMAGES, dtype=np.uint8)[:, None, None], images.shape)
     epochs = [
-        np.concatenate([loop._batch(numbered, config, 3 * epoch + k)[:, 0, 0, 0].numpy() for k in range(3)])
-        for epoch in range(2)
+        torch.cat([loop._batch(numbered, config, 3 * epoch + k)[:, 0, 0, 0] for k in range(3)]) for epoch in range(2)
     ]
-    shown = [np.round((epoch + 1) * 127.5).astype(int).tolist() for epoch in epochs]
+    assert epochs[0].dtype == torch.uint8  # a quarter of the bytes on the way to the device
+    shown = [epoch.tolist() for epoch in epochs]
     assert [sorted(epoch) for epoch in shown] == [list(range(N_IMAGES))] * 2
     assert shown[0] != shown[1]
 
@@ -219,9 +231,103 @@ def test_the_minimax_loss_can_be_chosen(small_config: MakeConfig, run: Run, tmp_
     assert all(line["loss/G"] < 0 < line["loss/D"] for line in to.lines.values())
 
 
+def test_the_order_of_an_epoch_is_drawn_once(
+    small_config: MakeConfig, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, draw = [], np.random.default_rng
+
+    def counted(seed: list[int]) -> np.random.Generator:
+        drawn.append(seed)
+        return draw(seed)
+
+    monkeypatch.setattr(np.random, "default_rng", counted)
+    run(small_config("dcgan", epochs=3, seed=77), tmp_path, Recorder())
+    assert drawn == [[77, 0], [77, 1], [77, 2]]
+
+
+class CountWaits(TorchDispatchMode):
+    """Counts the numbers that are fetched from tensors one by one."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_step_waits_for_the_device_number_by_number(
+    train_config: TrainConfig, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "gflop_per_image", lambda *_: 0.0)  # no part of a step
+    with CountWaits() as waits:
+        run(train_config, tmp_path, Recorder())
+    assert waits.count == 0
+
+
+def test_memory_that_an_earlier_run_held_is_not_counted(small_config: MakeConfig, run: Run, tmp_path: Path) -> None:
+    before = psutil.Process().memory_info().rss / 2**20
+    np.ones(2**25)  # 256 MiB, given back at once
+    assert run(small_config("dcgan"), tmp_path, Recorder()).peak_memory_mb < before + 200
+
+
+def test_memory_that_an_evaluation_held_is_not_counted(
+    small_config: MakeConfig, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peak, to = {"mb": 7000.0}, Recorder()  # as CUDA keeps it, from an earlier run on
+    monkeypatch.setattr(loop, "reset_memory", lambda _: peak.update(mb=10.0))
+    monkeypatch.setattr(loop, "memory_mb", lambda _: peak["mb"])
+    monkeypatch.setattr(to, "snapshot", lambda *_: peak.update(mb=5000.0))
+    assert run(small_config("dcgan"), tmp_path, to).peak_memory_mb == 10
+
+
+def test_the_peak_of_memory_survives_a_kill(
+    small_config: MakeConfig, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_SAVE_EVERY_S", 0.0)
+    readings = iter([100.0, 900.0, 300.0])
+    monkeypatch.setattr(loop, "memory_mb", lambda _: next(readings))
+    with pytest.raises(KilledError):
+        run(small_config("dcgan"), tmp_path, Recorder(12))
+    monkeypatch.setattr(loop, "memory_mb", lambda _: 500.0)
+    assert run(small_config("dcgan"), tmp_path, Recorder()).peak_memory_mb == 900
+
+
+def test_the_number_of_steps_is_whole_batches_times_epochs(small_config: MakeConfig, run: Run, tmp_path: Path) -> None:
+    config = small_config("dcgan", batch_size=4, epochs=2)
+    assert total_steps(config, N_IMAGES) == 8
+    assert total_steps(config, 4) == 2
+    to = Recorder()
+    run(config, tmp_path, to)
+    assert len(to.steps) == 8
+
+
 def test_a_batch_larger_than_the_data_is_refused(small_config: MakeConfig, run: Run, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"batch_size 64 is larger than the 18 training images; set"):
+    message = (
+        r"batch_size 64 is larger than the 18 training images; set train\.batch_size "
+        r"\(in a study: study\.factors\.dcgan\.batch_size\) to at most 18"
+    )
+    with pytest.raises(TrainingError, match=message):
+        total_steps(small_config("dcgan", batch_size=64), N_IMAGES)
+    with pytest.raises(TrainingError, match=message):
         run(small_config("dcgan", batch_size=64), tmp_path, Recorder())
+
+
+def test_a_device_without_enough_memory_is_told_with_what_to_lower(
+    train_config: TrainConfig, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(loop, "update_generator", full)
+    model, widths = train_config.model, getattr(train_config, train_config.model)
+    message = (
+        rf"too little memory for batch_size 4 and {model} with base_channels {widths.base_channels} and max_channels "
+        rf"{widths.max_channels} at 32 px; lower train\.batch_size or the widths in train\.{model}"
+    )
+    with pytest.raises(TrainingError, match=message):
+        run(train_config, tmp_path, Recorder())
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_at_once(

@@ -26,6 +26,15 @@ def test_auto_takes_bf16_only_where_it_pays(
     assert choose_precision(small_config("dcgan", precision="auto")) == choice
 
 
+@pytest.mark.parametrize(("native", "choice"), [(True, "bf16"), (False, "fp32")])
+def test_cuda_that_only_emulates_bf16_computes_in_fp32(
+    small_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, native: bool, choice: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
+    assert choose_precision(small_config("dcgan", precision="auto", device="cuda")) == choice
+
+
 def test_both_formats_can_be_timed_here() -> None:
     assert all(seconds > 0 for seconds in precision.time_formats())
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mammogan.config import DCGANConfig, StyleGANConfig, TrainConfig
-from mammogan.training.cost import gflop_per_image
+from mammogan.training.cost import gflop_per_image, memory_mb, reset_memory
 from mammogan.training.steps import Networks, generate, new_networks, update_discriminator, update_generator
 
 CPU = torch.device("cpu")
@@ -86,7 +86,24 @@ def test_the_arithmetic_of_a_step_is_that_of_the_published_networks(
         model,
         dcgan=DCGANConfig(z_dim=100, base_channels=64, max_channels=512),
         stylegan=StyleGANConfig(
-            z_dim=512, w_dim=512, mapping_layers=8, base_channels=8192, max_channels=512, style_mixing=0.0
+            z_dim=512,
+            w_dim=512,
+            mapping_layers=8,
+            base_channels=8192,
+            max_channels=512,
+            style_mixing=0.0,
+            r1_gamma=0.0,
+            r1_every=16,
         ),
     )
     assert gflop_per_image(config, 64) == pytest.approx(gflop, rel=0.02)
+
+
+def test_on_cuda_each_run_measures_its_own_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    peak = {"bytes": 5 * 2**30}  # of an earlier run in this process
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: peak.update(bytes=2**20))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: peak["bytes"])
+    cuda = torch.device("cuda")
+    assert memory_mb(cuda) == 5 * 2**10
+    reset_memory(cuda)
+    assert memory_mb(cuda) == 1

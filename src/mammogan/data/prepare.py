@@ -82,7 +82,8 @@ def prepare(config: PrepareConfig, raw: Path, out: Path) -> Prepared:
         with new_folder(out) as folder:
             rows = _cut_tiles(config, raw, wanted, rejected, folder / "tiles.partial")
             if not rows:
-                raise DataError(f"every image under {raw} was rejected: {_reasons(_kinds(rejected))}")
+                examples = "".join(f"\n  {entry.file}: {entry.reason}" for entry in rejected[:5])
+                raise DataError(f"every image under {raw} was rejected: {_reasons(_kinds(rejected))}{examples}")
             holdout = holdout_patients(rows, config.holdout_fraction, config.seed)
             order = [k for k, row in enumerate(rows) if row["patient_id"] not in holdout]
             n_train = len(order)

@@ -7,6 +7,7 @@ Prentice Hall 1989, chapters 3 and 5.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -211,13 +212,17 @@ def _aliased(levels: NDArray[np.int64], factors: Mapping[str, Sequence[Any]]) ->
 
 def _effects_sentence(effects: pd.DataFrame) -> str:
     by_factor = effects[effects["best"]].sort_values("rank", kind="stable")
-    parts = [f"{line.factor} {line.delta:.1f} dB (best at {line.value})" for line in by_factor.itertuples()]
+    parts = [
+        f"{_name(str(line.factor))} {line.delta:.1f} dB (best at {_level(line.value)})"
+        for line in by_factor.itertuples()
+    ]
     return f"Mean S/N ratios differ between the levels by: {'; '.join(parts)}."
 
 
 def _alias_sentences(levels: NDArray[np.int64], factors: Mapping[str, Sequence[Any]]) -> list[str]:
     return [
-        f"{a} and {b} are one column: their effects cannot be told apart, and what they show belongs to both."
+        f"{_name(a)} and {_name(b)} are one column: their effects cannot be told apart, and what they show "
+        f"belongs to both."
         for a, b in _alias_pairs(levels, factors)
     ]
 
@@ -246,4 +251,13 @@ def _error_sentence(replicates: int) -> str:
 
 
 def _words(levels: Mapping[str, Any]) -> str:
-    return ", ".join(f"{factor} {value}" for factor, value in levels.items())
+    return ", ".join(f"{_name(factor)} {_level(value)}" for factor, value in levels.items())
+
+
+def _name(factor: str) -> str:
+    return "learning rate" if factor == "lr" else factor.replace("_", " ")
+
+
+def _level(value: Any) -> str:
+    # A table from a CSV holds 8.0 where the design says 8.
+    return f"{value:g}" if isinstance(value, Real) and not isinstance(value, bool) else str(value)

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from mammogan.design.arrays import Array, Row
 from mammogan.design.crew import Crew, complete, running, trials_of
-from mammogan.design.sampler import ROW, TaguchiSampler, fail
+from mammogan.design.sampler import KILLED, ROW, TaguchiSampler, fail
 from mammogan.design.worker import Objective, Report, Response, Task, connected, one_line
 from mammogan.errors import DesignError
 
@@ -44,7 +44,8 @@ def study(
     call for the same study waits on the file `lock`.
 
     Returns:
-        One line a row, by row number: row, the factors, fid (the response), state, then the response's attrs.
+        One line a row, by row number: row, the factors, fid (the response), state, retries (failed
+        attempts before this one, those that were killed left out), then the response's attrs.
 
     Raises:
         DesignError: the factors do not fit, the objective cannot be sent to a process, the storage cannot
@@ -134,12 +135,14 @@ def _insist_on_every_row(record: optuna.Study, rows: Mapping[int, Row], first_tr
 
 
 def _frame(record: optuna.Study, rows: Mapping[int, Row]) -> pd.DataFrame:
+    failed = [t for t in trials_of(record, TrialState.FAIL, TrialState.PRUNED) if KILLED not in t.system_attrs]
     return pd.DataFrame(
         {
             "row": number,
             **rows[number].levels,
             "fid": trial.value,
             "state": trial.state.name,
+            "retries": sum(t.system_attrs.get(ROW) == number and t.number < trial.number for t in failed),
             **trial.user_attrs,
         }
         for number, trial in complete(record).items()

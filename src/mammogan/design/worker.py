@@ -1,12 +1,14 @@
 """A worker process of a study: runs rows until none is open, tells its parent how far it is, dies with it."""
 
 import contextlib
+import errno
 import logging
 import math
 import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -24,10 +26,12 @@ from mammogan.errors import DesignError, MammoganError
 
 WORKER = "taguchi:worker"  # trial system attr: which worker of the command runs the trial
 
-OWN_COLUMNS = ("row", "fid", "state", "error")
+OWN_COLUMNS = ("row", "fid", "state", "retries", "error")
 
 _REPORT_EVERY_S = 0.5
 _SQLITE_BUSY_S = 60.0
+_ENDED_BY_SIGTERM = 143  # as a shell would report it
+_DISK_FULL = ("No space left on device", "database or disk is full")  # in the words of safetensors and of SQLite
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ def _connect(url: str) -> RDBStorage:
 def work(task: Task, parent: Connection) -> None:
     """Run rows in this process until none is open. Entry point of the worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_ENDED_BY_SIGTERM))  # so that open runs are closed on the way out
     threading.Thread(target=_die_with_parent, daemon=True).start()
     optuna.logging.set_verbosity(logging.ERROR)  # failures are told to the parent
     try:
@@ -108,7 +113,8 @@ def work(task: Task, parent: Connection) -> None:
             study = optuna.load_study(study_name=task.study, storage=storage, sampler=task.sampler)
             study.optimize(lambda trial: _run_row(task, objective, study, trial, parent), catch=(Exception,))
     except Exception as err:
-        parent.send(News(None, "failed", error=one_line(err), details=traceback.format_exc()))
+        error, details = told(err)
+        parent.send(News(None, "failed", error=error, details=details))
         raise SystemExit(1) from None
 
 
@@ -126,9 +132,9 @@ def _run_row(task: Task, objective: Objective, study: optuna.Study, trial: optun
         for key, value in response.attrs.items():
             trial.set_user_attr(key, value)
     except Exception as err:
-        details = "" if isinstance(err, MammoganError) else traceback.format_exc()
-        parent.send(News(row.number, "failed", error=one_line(err), details=details))
-        trial.set_user_attr("error", one_line(err))
+        error, details = told(err)
+        parent.send(News(row.number, "failed", error=error, details=details))
+        trial.set_user_attr("error", error)
         raise
     parent.send(News(row.number, "complete"))
     return float(response.value)
@@ -158,6 +164,20 @@ def _die_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)  # no clean-up: the next command fails this trial and gives its row out again
+
+
+def told(err: BaseException) -> tuple[str, str]:
+    """One line on an error that is being handled, and its traceback unless the user can mend the cause."""
+    if isinstance(err, MammoganError):
+        return one_line(err), ""
+    if _is_full_disk(err):
+        file = f" while writing {err.filename}" if isinstance(err, OSError) and err.filename else ""
+        return f"no space left on the disk{file}; free some space and run the command again", ""
+    return one_line(err), traceback.format_exc()
+
+
+def _is_full_disk(err: BaseException) -> bool:
+    return getattr(err, "errno", None) == errno.ENOSPC or any(words in str(err) for words in _DISK_FULL)
 
 
 def one_line(err: BaseException) -> str:

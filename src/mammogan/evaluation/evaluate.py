@@ -16,6 +16,8 @@ from mammogan.evaluation.features import PROTOCOL
 from mammogan.evaluation.frechet import frechet_distance
 from mammogan.evaluation.kernel import kernel_distance
 
+_BLOCK = 64  # images read at a time for the spread
+
 Halves = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
@@ -133,9 +135,17 @@ def floor(config: EvaluateConfig, real: NDArray[np.float32], patients: Sequence[
 def spread(fakes: NDArray[np.uint8]) -> float:
     """Mean over the pixels of the standard deviation over the images, uint8 (N, ..., H, W), in grey levels.
 
-    Near zero when a generator answers every z with the same image.
+    Near zero when a generator answers every z with the same image. The images may be memory-mapped: they are read in
+    blocks, and sums of integers are exact.
     """
-    return float(np.std(fakes, axis=0, dtype=np.float64).mean())
+    n = len(fakes)
+    total = np.zeros(fakes.shape[1:], np.int64)
+    squares = np.zeros_like(total)
+    for start in range(0, n, _BLOCK):
+        block = fakes[start : start + _BLOCK].astype(np.uint16)  # 255 squared still fits
+        total += block.sum(axis=0, dtype=np.int64)
+        squares += np.square(block).sum(axis=0, dtype=np.int64)
+    return float(np.sqrt(n * squares - total**2).mean() / n)
 
 
 def _halves(config: EvaluateConfig, real: NDArray[np.float32], patients: Sequence[str]) -> list[Halves]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +27,13 @@ class Generator(nn.Module):
         chance: one generator for the batch, one for each image, or torch's global one.
         """
         raise NotImplementedError
+
+
+def source(seed: int, index: int, device: torch.device) -> torch.Generator:
+    """The generator on `device` that belongs to (seed, index); of 50,000 indices two may share one by chance."""
+    # torch's CPU generator looks at 32 bits of its seed, so they must be well mixed.
+    state = np.random.SeedSequence([seed, index]).generate_state(1)[0]
+    return torch.Generator(device).manual_seed(int(state))
 
 
 def normal(shape: Sequence[int], noise: Noise, device: torch.device) -> Tensor:

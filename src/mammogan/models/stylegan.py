@@ -125,6 +125,7 @@ class StyleGANGenerator(Generator):
     """Mapping network z -> w and synthesis network w -> image."""
 
     w_mean: Tensor
+    w_batches: Tensor
 
     def __init__(self, config: StyleGANConfig, resolution: int) -> None:
         super().__init__()
@@ -134,6 +135,7 @@ class StyleGANGenerator(Generator):
         sizes = [config.z_dim] + [config.w_dim] * config.mapping_layers
         self.mapping = nn.ModuleList(EqualLinear(n_in, n_out, lr=0.01) for n_in, n_out in pairwise(sizes))
         self.register_buffer("w_mean", torch.zeros(config.w_dim))
+        self.register_buffer("w_batches", torch.zeros((), dtype=torch.int64))  # seen by w_mean
         channels = width(config, 4)
         self.constant = nn.Parameter(torch.ones(1, channels, 4, 4))
         self.layers = nn.ModuleList(
@@ -163,7 +165,7 @@ class StyleGANGenerator(Generator):
         """
         w = self.map(z)
         if self.training:
-            self.w_mean.lerp_(w.detach().float().mean(0), 1 - _W_MEAN_BETA)
+            self._follow(w.detach().float().mean(0))
         styles = self._mix(w, noise) if self.training and self.style_mixing else [w] * len(self.layers)
         if truncation != 1:
             styles = [self.w_mean + truncation * (w - self.w_mean) for w in styles]
@@ -172,6 +174,12 @@ class StyleGANGenerator(Generator):
             x = layer(x, w, noise)
         images: Tensor = self.to_grey(x)
         return images
+
+    def _follow(self, mean: Tensor) -> None:
+        """Let w_mean follow the mean of a batch of w, (w_dim,)."""
+        self.w_batches += 1
+        # The plain mean of the first batches: an average from zero would keep short runs near zero.
+        self.w_mean.lerp_(mean, self.w_batches.float().reciprocal().clamp(min=1 - _W_MEAN_BETA))
 
     def _mix(self, w: Tensor, noise: Noise) -> list[Tensor]:
         """Styles of each layer: past a random layer, a share of the images takes a second w (section 3.1)."""

@@ -2,10 +2,11 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mammogan.data.tiles import to_uint8
-from mammogan.models.generator import Generator, normal
+from mammogan.models.generator import Generator, source
 
 
 @torch.inference_mode()
@@ -24,14 +25,15 @@ def sample(G: Generator, n: int, seed: int, truncation: float = 1.0, batch_size:
     batches = [torch.empty((0, 1, G.resolution, G.resolution), dtype=torch.uint8)]
     for start in range(0, n, batch_size):
         # The last batch is full too: kernels for other batch sizes may round differently.
-        sources = [_source(seed, first + start + k) for k in range(batch_size)]
-        z = normal((batch_size, G.z_dim), sources, device)
-        images = G(z, truncation=truncation, noise=sources)
+        indices = range(first + start, first + start + batch_size)
+        z = torch.from_numpy(np.stack([_latent(seed, index, G.z_dim) for index in indices])).to(device)
+        noise = [source(seed, index, torch.device("cpu")) for index in indices]
+        images = G(z, truncation=truncation, noise=noise)
         batches.append(to_uint8(images.float())[: n - start].cpu())
     return torch.cat(batches)
 
 
-def _source(seed: int, index: int) -> torch.Generator:
-    # torch's CPU generator looks at 32 bits of its seed, so they must be well mixed.
-    state = np.random.SeedSequence([seed, index]).generate_state(1)[0]
-    return torch.Generator().manual_seed(int(state))
+def _latent(seed: int, index: int, z_dim: int) -> NDArray[np.float32]:
+    # Not from `source`: among the images of a large set two would share its 32 bits, and so be one image twice.
+    chance = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, index])))
+    return chance.standard_normal(z_dim, dtype=np.float32)

@@ -8,7 +8,7 @@ import importlib.metadata
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,14 @@ class Origin:
     resolution: int
     git_commit: str
     data_hash: str
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A model that a run has logged."""
+
+    model_id: str
+    run_id: str
 
 
 def sha256(path: Path) -> str:
@@ -114,6 +122,31 @@ def log(run_id: str, weights: Path, origin: Origin) -> str:
             **parts(artifact, metadata),
         )
     return str(logged.model_id)
+
+
+def logged(experiment_ids: Sequence[str], digest: str, run_id: str | None = None) -> Logged | None:
+    """The newest completely logged model whose weights have the sha256 `digest` and are still there, unchanged.
+
+    With a `run_id`, only the models of that run are looked at.
+    """
+    import mlflow
+    from mlflow.entities import LoggedModelStatus
+    from mlflow.exceptions import MlflowException
+
+    found = mlflow.MlflowClient().search_logged_models(
+        list(experiment_ids), f"tags.`mammogan.weights_sha256` = '{digest}'"
+    )
+    for one in found:  # newest first
+        if one.status != LoggedModelStatus.READY or run_id not in (None, one.source_run_id):
+            continue
+        try:
+            folder = Path(mlflow.artifacts.download_artifacts(f"models:/{one.model_id}"))
+        except (MlflowException, OSError):
+            continue
+        weights = folder / "artifacts" / WEIGHTS
+        if weights.is_file() and sha256(weights) == digest:
+            return Logged(str(one.model_id), str(one.source_run_id))
+    return None
 
 
 def _signature() -> Any:

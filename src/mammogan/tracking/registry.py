@@ -12,7 +12,7 @@ from typing import Any
 from mammogan import atomic
 from mammogan.errors import TrackingError
 from mammogan.tracking import model
-from mammogan.tracking.model import Origin
+from mammogan.tracking.model import Logged, Origin
 from mammogan.tracking.runs import TrialRun
 from mammogan.tracking.store import clear_errors, environment, experiment, lock, setup
 
@@ -92,10 +92,11 @@ def register(root: Path, prefix: str, weights: Path, origin: Origin, fid: float)
             client.create_registered_model(name, description=f"Synthetic mammograms by {origin.model}; docs/serving.md")
         version = _version_with(client, name, digest)
         if version is None:
-            model_id, run_id = _logged_model(client, digest) or _import(root, weights, origin)
+            experiments = [one.experiment_id for one in client.search_experiments()]
+            source = model.logged(experiments, digest) or _import(root, weights, origin)
             tags = {"weights_sha256": digest, "fid": f"{fid:.4f}", "data_hash": origin.data_hash}
             version = client.create_model_version(
-                name, f"models:/{model_id}", run_id=run_id, model_id=model_id, tags=tags
+                name, f"models:/{source.model_id}", run_id=source.run_id, model_id=source.model_id, tags=tags
             )
         if str(client.get_registered_model(name).aliases.get(ALIAS)) != str(version.version):
             _try_out(root, f"models:/{name}/{version.version}")
@@ -113,22 +114,21 @@ def champion(root: Path, name: str) -> Champion:
     import mlflow
     from mlflow.exceptions import MlflowException
 
+    command = f"mammogan register {name.rpartition('-')[2]}"
     try:
         version = mlflow.MlflowClient().get_model_version_by_alias(name, ALIAS)
     except MlflowException as err:
-        raise TrackingError(
-            f"{uri} knows no {ALIAS} of {name} ({err.message}); `mammogan register MODEL` makes one"
-        ) from None
+        raise TrackingError(f"{uri} knows no {ALIAS} of {name} ({err.message}); `{command}` makes one") from None
     try:
         weights, facts = _files(version)
     except (MlflowException, OSError) as err:
         raise TrackingError(
-            f"the files of {name} version {version.version} are gone ({err}); `mammogan register MODEL` mends it"
+            f"the files of {name} version {version.version} are gone ({err}); `{command}` mends it"
         ) from None
     if model.sha256(weights) != version.tags["weights_sha256"]:
         raise TrackingError(
             f"{weights} is not the file that was registered as {name} version {version.version}; "
-            f"run `mammogan register {facts['model']}`, which makes a sound version"
+            f"run `{command}`, which makes a sound version"
         )
     return Champion(
         name=name,
@@ -168,25 +168,7 @@ def _version_with(client: Any, name: str, digest: str) -> Any | None:
     return None
 
 
-def _logged_model(client: Any, digest: str) -> tuple[str, str] | None:
-    """Model id and run id of the newest logged model with these weights whose files are still there."""
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    experiments = [one.experiment_id for one in client.search_experiments()]
-    found = client.search_logged_models(experiments, f"tags.`mammogan.weights_sha256` = '{digest}'")
-    for logged in found:  # newest first
-        try:
-            folder = Path(mlflow.artifacts.download_artifacts(f"models:/{logged.model_id}"))
-        except (MlflowException, OSError):
-            continue
-        weights = folder / "artifacts" / model.WEIGHTS
-        if weights.is_file() and model.sha256(weights) == digest:
-            return logged.model_id, logged.source_run_id
-    return None
-
-
-def _import(root: Path, weights: Path, origin: Origin) -> tuple[str, str]:
+def _import(root: Path, weights: Path, origin: Origin) -> Logged:
     description = "Generators that were trained elsewhere and came with the repository's data (`dvc pull`)."
     with TrialRun(
         experiment(root, _IMPORTED, description),
@@ -195,7 +177,7 @@ def _import(root: Path, weights: Path, origin: Origin) -> tuple[str, str]:
         model_name=origin.model,
         git_commit=origin.git_commit,
     ) as run:
-        return run.log_model(weights, origin), run.run_id
+        return Logged(run.log_model(weights, origin), run.run_id)
 
 
 def _try_out(root: Path, uri: str) -> None:

@@ -1,5 +1,6 @@
 """What a trial, a study and a training by hand leave in MLflow; docs/metrics.md explains every name."""
 
+import hashlib
 import json
 import math
 import time
@@ -38,6 +39,7 @@ METRIC_NAMES = {
 }
 SAMPLES = "samples"  # key of the sample grids in the UI's image panel
 
+_CONTENT = "mammogan.content"  # tag of a study's own run: sha256 of what it shows
 _FLUSH_POINTS = 200
 _FLUSH_S = 10.0
 _SHORT = {"batch_size": "batch"}
@@ -70,17 +72,16 @@ def parameters(config: TrainConfig) -> dict[str, str]:
     return {key: str(value) for key, value in tree.items()}
 
 
-def unfinished_run(experiment_id: str, tags: Mapping[str, str], params: Mapping[str, str]) -> str | None:
-    """The newest run with these tags and parameters that has not FINISHED, to go on with, or None.
+def earlier_run(experiment_id: str, tags: Mapping[str, str], params: Mapping[str, str]) -> str | None:
+    """The newest run with these tags and parameters, whatever its status, to go on with, or None.
 
     Other runs with these tags that still look RUNNING are marked KILLED: their process has gone.
     """
     import mlflow
 
     client = mlflow.MlflowClient()
-    wanted = " and ".join([*(f"tags.`{key}` = '{tag}'" for key, tag in tags.items()), "status != 'FINISHED'"])
-    with clear_errors("looking for unfinished runs"):
-        runs = client.search_runs([experiment_id], wanted, order_by=["start_time DESC"])
+    with clear_errors("looking for earlier runs"):
+        runs = client.search_runs([experiment_id], _with_tags(tags), order_by=["start_time DESC"])
         same = [run for run in runs if run.data.params == dict(params)]
         for run in runs:
             if run not in same[:1] and run.info.status == "RUNNING":
@@ -91,8 +92,8 @@ def unfinished_run(experiment_id: str, tags: Mapping[str, str], params: Mapping[
 class TrialRun:
     """One run in MLflow: opened on entry, on exit FINISHED, or FAILED after an error, or KILLED after a stop.
 
-    With the `run_id` of an earlier run it goes on with that one, and points that the run holds already are
-    not logged again. Points are buffered and written every 200 or every 10 s.
+    With the `run_id` of an earlier run it goes on with that one. A point, image or model that the run holds
+    already is not logged again. Points are buffered and written every 200 or every 10 s.
 
     Raises:
         TrackingError: the store does not answer, or refuses.
@@ -139,9 +140,11 @@ class TrialRun:
     def __enter__(self) -> Self:
         from mlflow.entities import Param, RunTag
 
+        resumed = self._run_id is not None
         with clear_errors(f"opening the run {self._name!r}"):
             if self._run_id is None:
-                run = self._client.create_run(self._experiment_id, run_name=self._name)
+                # With its tags at once: a run that is killed before it has them is never found again.
+                run = self._client.create_run(self._experiment_id, run_name=self._name, tags=self._tags)
                 self._run_id = str(run.info.run_id)
             else:
                 self._client.update_run(self._run_id, status="RUNNING", name=self._name)
@@ -149,7 +152,7 @@ class TrialRun:
             self._client.log_batch(
                 self._run_id,
                 params=[Param(key, value) for key, value in self._params.items()],
-                tags=[RunTag(key, value) for key, value in self._tags.items()],
+                tags=[RunTag(key, value) for key, value in self._tags.items()] if resumed else (),
             )
         return self
 
@@ -167,7 +170,7 @@ class TrialRun:
                 self._client.set_terminated(self.run_id, status)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Record metrics of METRIC_NAMES at `step`, counted in real images shown.
+        """Record metrics of METRIC_NAMES at `step`, counted in real images shown; steps of a name only go up.
 
         A value that is not finite is left out, since MLflow would store infinity as 1.8e308; the tag
         mammogan.not_finite names the first one.
@@ -185,6 +188,7 @@ class TrialRun:
                 continue
             if math.isfinite(value):
                 self._points.append(Metric(name, float(value), now, step))
+                self._logged_up_to[name] = step
             elif "mammogan.not_finite" not in self._tags:
                 self.tag({"mammogan.not_finite": f"{name} is {value} at step {step}"})
         if len(self._points) >= _FLUSH_POINTS or time.monotonic() - self._flushed_at > _FLUSH_S:
@@ -220,6 +224,7 @@ class TrialRun:
             return
         with clear_errors(f"logging samples to the run {self._name!r}"):
             self._client.log_image(self.run_id, grid, key=SAMPLES, step=step)
+        self._logged_up_to[SAMPLES] = step
 
     def log_dataset(self, name: str, digest: str, source: str) -> None:
         """Link the run to its data by the DVC hash `digest`; `source` is a path in the repository."""
@@ -235,11 +240,13 @@ class TrialRun:
     def log_model(self, weights: Path, origin: model.Origin) -> str:
         """Log the generator in `weights` as a model that can be registered and served; returns its id.
 
-        Call `final` first: the figures then stand beside the model on the UI's page of models.
+        A run holds the same weights once, however often it is opened again. Call `final` first: the figures then
+        stand beside the model on the UI's page of models.
         """
         self.flush()
         with clear_errors(f"logging the model of the run {self._name!r}"):
-            return model.log(self.run_id, weights, origin)
+            same = model.logged([self._experiment_id], model.sha256(weights), self.run_id)
+            return same.model_id if same else model.log(self.run_id, weights, origin)
 
     def log_text(self, text: str, file: str) -> None:
         """Keep a text as an artifact."""
@@ -273,28 +280,41 @@ def log_study(
 ) -> str:
     """The study's own run: trials.csv, effects.csv, audit.md and plots/; returns its id.
 
-    Logged again, it replaces the earlier one.
+    A finished run with the same trials, effects and audit stays as it is; any other run of the study is replaced.
     """
     import mlflow
 
     tags = {"mammogan.kind": "study", "mammogan.study": name}
+    texts = {
+        "trials.csv": trials.to_csv(index=False, lineterminator="\n"),
+        "effects.csv": effects.to_csv(index=False, lineterminator="\n"),
+        "audit.md": audit,
+    }
+    digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
     client = mlflow.MlflowClient()
-    wanted = " and ".join(f"tags.`{key}` = '{tag}'" for key, tag in tags.items())
     with clear_errors(f"logging the study {name!r}"):
-        for earlier in client.search_runs([experiment_id], wanted):
-            client.delete_run(earlier.info.run_id)
+        found = client.search_runs([experiment_id], _with_tags(tags))
+        same = [one for one in found if one.data.tags.get(_CONTENT) == digest and one.info.status == "FINISHED"]
+        for other in found:
+            if other not in same[:1]:
+                client.delete_run(other.info.run_id)
+    if same:
+        return str(same[0].info.run_id)
     with TrialRun(
         experiment_id,
         f"{name}: design and effects",
         kind="study",
         model_name=model_name,
         git_commit=git_commit,
-        tags=tags,
+        tags={**tags, _CONTENT: digest},
         description=audit,
     ) as run:
-        run.log_text(trials.to_csv(index=False), "trials.csv")
-        run.log_text(effects.to_csv(index=False), "effects.csv")
-        run.log_text(audit, "audit.md")
+        for file, text in texts.items():
+            run.log_text(text, file)
         for plot in plots:
             run.log_file(plot, "plots")
         return run.run_id
+
+
+def _with_tags(tags: Mapping[str, str]) -> str:
+    return " and ".join(f"tags.`{key}` = '{tag}'" for key, tag in tags.items())

@@ -1,8 +1,6 @@
-"""What a run costs: arithmetic per image and peak memory."""
+"""What a run costs: arithmetic per image and memory."""
 
-import sys
-
-import psutil  # type: ignore[import-untyped]
+import psutil
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -26,13 +24,14 @@ def gflop_per_image(config: TrainConfig, resolution: int) -> float:
     return float(counter.get_total_flops()) / _BATCH / 1e9
 
 
-def peak_memory_mb(device: torch.device) -> float:
-    """Most memory held at once, in MiB: of tensors on CUDA, else of this process since its start."""
+def reset_memory(device: torch.device) -> None:
+    """Let `memory_mb` forget what was held before, so that one process can measure several runs."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def memory_mb(device: torch.device) -> float:
+    """Memory in MiB: on CUDA the most that tensors held since `reset_memory`, else what this process holds now."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    if sys.platform == "win32":
-        return float(psutil.Process().memory_info().peak_wset) / 2**20
-    import resource  # not there on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return float(psutil.Process().memory_info().rss) / 2**20

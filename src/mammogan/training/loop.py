@@ -1,11 +1,12 @@
 """The training loop of both models."""
 
 import copy
-import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from mammogan.config import TrainConfig
 from mammogan.data.tiles import to_model
 from mammogan.errors import TrainingError
 from mammogan.models import Generator
-from mammogan.models.generator import normal
+from mammogan.models.generator import normal, source
 from mammogan.training import checkpoint
-from mammogan.training.cost import gflop_per_image, peak_memory_mb
+from mammogan.training.cost import gflop_per_image, memory_mb, reset_memory
 from mammogan.training.ema import decay, update_average
 from mammogan.training.precision import Precision, choose_device, choose_precision, memory_format
 from mammogan.training.steps import Networks, add_noise, generate, new_networks, update_discriminator, update_generator
@@ -33,7 +34,7 @@ _SAVE_EVERY_S = 60.0
 class TrainResult:
     """The trained generator (the running average, in eval mode) and what it cost.
 
-    `elapsed_s` is training alone, without snapshots, over all parts of an interrupted run.
+    `elapsed_s` and `peak_memory_mb` are of training alone, without snapshots, over all parts of an interrupted run.
     """
 
     G: Generator
@@ -54,6 +55,7 @@ class _Progress:
     elapsed_s: float = 0.0
     logged_s: float = 0.0  # elapsed_s at the last line of metrics
     logged_images: int = 0
+    peak_memory_mb: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)  # of each metric since then
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -62,6 +64,7 @@ def train(
     config: TrainConfig,
     images: NDArray[np.uint8],
     *,
+    data_sha256: str,
     folder: Path,
     log: Callable[[dict[str, float], int], None],
     snapshot: Callable[[Generator, int], None],
@@ -76,6 +79,7 @@ def train(
     Args:
         config: the run; `precision: auto` is decided here by a short timing.
         images: training images, all of one patient-disjoint split; may be memory-mapped.
+        data_sha256: names the pixels and their order (`Tiles.sha256`); a checkpoint of other data is not taken up.
         folder: checkpoints of this run and no other.
         log: receives means since the last call and n_images, about fifty times.
         snapshot: receives the averaged generator in eval mode and n_images, before the first step and at
@@ -83,17 +87,18 @@ def train(
         progress: receives n_images after each step; may raise to stop.
 
     Raises:
-        TrainingError: the batch is larger than the data, the device or a network for the resolution is missing, or
-            a loss is not finite.
+        TrainingError: the batch is larger than the data, the device or a network for the resolution is missing, the
+            device has too little memory, or a loss is not finite.
     """
-    n_steps = _steps_per_epoch(config, len(images)) * config.epochs
+    n_steps = total_steps(config, len(images))
     device = choose_device(config)
     precision = choose_precision(config)
     resolution = images.shape[-1]
-    nets = new_networks(config, resolution, device, precision)
-    G_ema = copy.deepcopy(nets.G).eval().requires_grad_(False)
+    with _out_of_memory_explained(config, resolution):
+        nets = new_networks(config, resolution, device, precision)
+        G_ema = copy.deepcopy(nets.G).eval().requires_grad_(False)
     at = _Progress()
-    identity = _identity(config, precision, images)
+    identity = f"{config.model_dump_json()} {precision} {data_sha256}"
     snapshot_steps = sorted({round(n_steps * k / config.evaluations) for k in range(config.evaluations + 1)})
     log_every = max(1, n_steps // _LOGS)
 
@@ -102,6 +107,7 @@ def train(
     if saved is not None:
         _restore(saved, nets, G_ema, at)
     saved_at = time.monotonic()
+    reset_memory(device)
 
     while True:
         step = at.n_images // config.batch_size
@@ -113,35 +119,40 @@ def train(
             at.snapshots += 1
             checkpoint.save(folder, at.n_images, _state(nets, G_ema, at), identity)
             saved_at = time.monotonic()
+            reset_memory(device)
         if step == n_steps:
             break
         started = time.perf_counter()
 
-        # Draw the batch and the latents.
-        chance = _chance(config.seed, at.n_images, device)
-        real = _batch(images, config, step).to(device).contiguous(memory_format=memory_format(precision))
-        z = normal((config.batch_size, nets.G.z_dim), chance, device)
-        blur = config.instance_noise * (1 - step / n_steps)
+        with _out_of_memory_explained(config, resolution):
+            # Draw the batch and the latents.
+            chance = source(config.seed, at.n_images, device)
+            real = to_model(_batch(images, config, step).to(device)).contiguous(memory_format=memory_format(precision))
+            z = normal((config.batch_size, nets.G.z_dim), chance, device)
+            noise_std = config.instance_noise * (1 - step / n_steps)
 
-        # Update D: real logits up, fake logits down.
-        fake = generate(nets, z, chance)
-        r1_due = config.model == "stylegan" and config.r1_gamma > 0 and step % config.r1_every == 0
-        r1_weight = config.r1_gamma / 2 * config.r1_every if r1_due else 0.0
-        seen = update_discriminator(
-            nets, add_noise(real, blur, chance), add_noise(fake.detach(), blur, chance), r1_weight
-        )
+            # Update D: real logits up, fake logits down.
+            fake = generate(nets, z, chance)
+            r1 = config.stylegan
+            r1_due = config.model == "stylegan" and r1.r1_gamma > 0 and step % r1.r1_every == 0
+            r1_weight = r1.r1_gamma / 2 * r1.r1_every if r1_due else 0.0
+            seen = update_discriminator(
+                nets, add_noise(real, noise_std, chance), add_noise(fake.detach(), noise_std, chance), r1_weight
+            )
 
-        # Update G: fake logits up.
-        seen |= update_generator(nets, add_noise(fake, blur, chance), config.loss)
+            # Update G: fake logits up.
+            seen |= update_generator(nets, add_noise(fake, noise_std, chance), config.loss)
 
-        # Follow G with its running average.
-        update_average(G_ema, nets.G, decay(at.n_images, config.batch_size, config.ema_kimg))
+            # Follow G with its running average.
+            update_average(G_ema, nets.G, decay(at.n_images, config.batch_size, config.ema_kimg))
         at.n_images += config.batch_size
 
         # Tell the caller.
-        _collect(at, {name: value.item() for name, value in seen.items()})
+        values = torch.stack(list(seen.values())).tolist()  # waits for the device once
+        _collect(at, dict(zip(seen, values, strict=True)))
         at.elapsed_s += time.perf_counter() - started
         if (step + 1) % log_every == 0 or step + 1 == n_steps:
+            at.peak_memory_mb = max(at.peak_memory_mb, memory_mb(device))
             log(_means(at), at.n_images)
         progress(at.n_images)
 
@@ -155,33 +166,50 @@ def train(
         n_images=at.n_images,
         elapsed_s=at.elapsed_s,
         images_per_s=at.n_images / max(at.elapsed_s, 1e-9),
-        peak_memory_mb=peak_memory_mb(device),
+        peak_memory_mb=at.peak_memory_mb,
         precision=precision,
         gflop_per_image=gflop_per_image(config, resolution),
     )
 
 
-def _steps_per_epoch(config: TrainConfig, n: int) -> int:
-    if config.batch_size > n:
+def total_steps(config: TrainConfig, n_images_in_data: int) -> int:
+    """Steps of a run on so many training images: whole batches only, in each epoch.
+
+    Raises:
+        TrainingError: the batch is larger than the data.
+    """
+    if config.batch_size > n_images_in_data:
         raise TrainingError(
-            f"batch_size {config.batch_size} is larger than the {n} training images; set train.batch_size (and the "
-            f"levels in study.factors) to at most {n}, or prepare more images"
+            f"batch_size {config.batch_size} is larger than the {n_images_in_data} training images; set "
+            f"train.batch_size (in a study: study.factors.{config.model}.batch_size) to at most {n_images_in_data}, "
+            "or prepare more images"
         )
-    return n // config.batch_size
+    return n_images_in_data // config.batch_size * config.epochs
+
+
+@contextmanager
+def _out_of_memory_explained(config: TrainConfig, resolution: int) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as err:
+        widths = config.dcgan if config.model == "dcgan" else config.stylegan
+        raise TrainingError(
+            f"the device has too little memory for batch_size {config.batch_size} and {config.model} with "
+            f"base_channels {widths.base_channels} and max_channels {widths.max_channels} at {resolution} px; lower "
+            f"train.batch_size or the widths in train.{config.model}, or prepare smaller images (prepare.resolution)"
+        ) from err
 
 
 def _batch(images: NDArray[np.uint8], config: TrainConfig, step: int) -> Tensor:
-    """Real images of a step, float32 (N, 1, R, R) in [-1, 1]."""
-    epoch, index = divmod(step, _steps_per_epoch(config, len(images)))
-    order = np.random.default_rng([config.seed, epoch]).permutation(len(images))
-    rows = order[index * config.batch_size : (index + 1) * config.batch_size]
-    return to_model(torch.from_numpy(np.asarray(images[rows]))[:, None])
+    """Real images of a step, uint8 (N, 1, R, R): a quarter of the bytes of floats on the way to the device."""
+    epoch, index = divmod(step, len(images) // config.batch_size)
+    rows = _order(config.seed, epoch, len(images))[index * config.batch_size : (index + 1) * config.batch_size]
+    return torch.from_numpy(np.asarray(images[rows]))[:, None]
 
 
-def _chance(seed: int, n_images: int, device: torch.device) -> torch.Generator:
-    # torch's CPU generator looks at 32 bits of its seed, so they must be well mixed.
-    state = np.random.SeedSequence([seed, n_images]).generate_state(1)[0]
-    return torch.Generator(device).manual_seed(int(state))
+@lru_cache(maxsize=1)  # one drawing serves all steps of an epoch
+def _order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(n)
 
 
 def _collect(at: _Progress, seen: dict[str, float]) -> None:
@@ -189,7 +217,7 @@ def _collect(at: _Progress, seen: dict[str, float]) -> None:
         if not math.isfinite(value):
             raise TrainingError(
                 f"{name} is {value} after {at.n_images} images; lower train.lr, raise train.instance_noise or "
-                "train.r1_gamma, or set train.precision to fp32"
+                "train.stylegan.r1_gamma, or set train.precision to fp32"
             )
         at.sums[name] = at.sums.get(name, 0.0) + value
         at.counts[name] = at.counts.get(name, 0) + 1
@@ -201,12 +229,6 @@ def _means(at: _Progress) -> dict[str, float]:
     at.sums, at.counts = {}, {}
     at.logged_images, at.logged_s = at.n_images, at.elapsed_s
     return means
-
-
-def _identity(config: TrainConfig, precision: Precision, images: NDArray[np.uint8]) -> str:
-    """What a checkpoint must share with a run to be its own: configuration, number format, data."""
-    pixels = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
-    return f"{config.model_dump_json()} {precision} {images.shape} {pixels}"
 
 
 def _state(nets: Networks, G_ema: Generator, at: _Progress) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def choose_device(config: TrainConfig) -> torch.device:
 def choose_precision(config: TrainConfig) -> Precision:
     """The number format of `config.precision`; `auto` takes bf16 where it pays.
 
-    On CUDA that is where the device supports it. On a CPU, where bf16 can be twice as fast or twelve times slower,
+    On CUDA that is where the device computes in it. On a CPU, where bf16 can be twice as fast or twelve times slower,
     a convolution is timed both ways, within a second. The answer depends on a clock: a study asks once and hands
     it to all its runs.
 
@@ -44,7 +44,7 @@ def choose_precision(config: TrainConfig) -> Precision:
     if config.precision != "auto":
         return config.precision
     if choose_device(config).type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     fp32, bf16 = time_formats()
     return "bf16" if bf16 < _WORTH * fp32 else "fp32"
 

@@ -1,0 +1,148 @@
+"""A run killed at any point ends as an unbroken one, in its folder and in MLflow."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from conftest import small_checkout
+from mammogan import config, run
+from mammogan.config import Checkout
+from mammogan.data.phantom import phantom
+from mammogan.data.prepare import prepare
+from mammogan.data.tiles import read_tiles
+from mammogan.errors import EvaluationError
+from mammogan.evaluation.weights import find_weights
+from mammogan.provenance import Provenance
+from mammogan.tracking import store
+
+try:
+    find_weights(None)
+except EvaluationError:
+    pytest.skip("the FID network is not installed; run `mammogan weights`", allow_module_level=True)
+
+LABEL = run.Label("train", "test", "dcgan: test", "train", {"mammogan.identity": "x"})
+PROVENANCE = Provenance("c0ffee", "d0d0.dir", "5ca1ab1e")
+
+
+class Killed(BaseException):
+    """Stands in for the end of the process."""
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A small checkout with tiles, an empty MLflow store and a judge."""
+    root = small_checkout(tmp_path_factory.mktemp("run"))
+    settings = config.load(root / "params.yaml")
+    phantom(settings.phantom, root / "data")
+    prepare(settings.prepare, root / "data", root / "prepared")
+    store.setup(root)
+    train = settings.train.model_copy(update={"epochs": 6, "batch_size": 4, "precision": "fp32", "evaluations": 2})
+    judge = run.Judge(
+        read_tiles(root / "prepared").split("train"), settings.evaluate, torch.device("cpu"), root / ".cache"
+    )
+    return root, train, judge
+
+
+@pytest.fixture
+def attempt(prepared, tmp_path, monkeypatch):
+    """A function that starts the run, or goes on with it, and is killed when `killed_at` of it is done."""
+    root, train, judge = prepared
+    for file in root.glob("mlflow.db*"):
+        shutil.copy(file, tmp_path / file.name)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_BACKEND_STORE_URI"):
+        monkeypatch.delenv(name, raising=False)
+
+    def start(killed_at=2.0):
+        def progress(share):
+            if share >= killed_at:
+                raise Killed
+
+        return run.run(
+            Checkout(root, tmp_path),
+            train,
+            judge,
+            folder=tmp_path / "checkpoints" / "x",
+            label=LABEL,
+            provenance=PROVENANCE,
+            progress=progress,
+        )
+
+    yield start
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_BACKEND_STORE_URI"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def runs_in(folder):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{(folder / 'mlflow.db').as_posix()}")
+    found = client.search_experiments(filter_string="name = 'train'")
+    return client, client.search_runs([experiment.experiment_id for experiment in found])
+
+
+def test_a_killed_run_goes_on_as_one_run_with_every_point_once(attempt, tmp_path):
+    with pytest.raises(Killed):
+        attempt(killed_at=0.7)
+    result = attempt()
+    client, runs = runs_in(tmp_path)
+    assert [one.info.status for one in runs] == ["FINISHED"]
+    for name in ("loss/G", "loss/D", "images_per_s", "fid", "kid"):
+        steps = [point.step for point in client.get_metric_history(runs[0].info.run_id, name)]
+        assert len(steps) == len(set(steps)) > 0
+    history = pd.read_csv(result.folder / "history.csv")
+    assert history["n_images"].is_unique
+    assert history["fid"].notna().sum() == 2
+
+
+def test_a_finished_run_called_again_gives_the_same_result_and_trains_nothing(attempt, tmp_path):
+    first = attempt()
+    assert attempt(killed_at=0.0) == first
+    assert len(runs_in(tmp_path)[1]) == 1
+
+
+def test_a_result_that_could_not_be_written_makes_no_second_run_and_no_second_model(attempt, tmp_path):
+    first = attempt()
+    (first.folder / "result.json").unlink()
+    second = attempt()
+    client, runs = runs_in(tmp_path)
+    assert second.run_id == first.run_id
+    assert second.scores == first.scores
+    assert len(runs) == 1
+    assert len(client.search_logged_models([runs[0].info.experiment_id])) == 1
+
+
+def test_a_damaged_record_is_measured_again(attempt):
+    with pytest.raises(Killed):
+        attempt(killed_at=0.7)
+    folder = attempt().folder
+    (folder / "result.json").write_text("")
+    for scores in folder.glob("scores-*.json"):
+        scores.write_text('{"sco')
+    assert attempt().scores.fid > 0
+    json.loads((folder / "result.json").read_text())
+
+
+def test_a_finished_run_leaves_its_weights_but_no_checkpoints(attempt):
+    folder = attempt().folder
+    assert (folder / "generator.safetensors").exists()
+    assert not (folder / "checkpoints").exists()
+
+
+def test_a_run_whose_samples_do_not_vary_is_called_collapsed(attempt, monkeypatch, caplog):
+    monkeypatch.setattr(run, "spread", lambda images: 0.5)
+    result = attempt()
+    assert result.collapsed
+    assert "collapsed, its samples hardly vary with z" in caplog.text
+
+
+def test_the_images_that_are_scored_are_the_first_of_their_seed(prepared):
+    from mammogan.models import build_generator
+    from mammogan.serving.sample import sample
+
+    _, train, judge = prepared
+    G = build_generator(train.dcgan, 32).eval()
+    assert np.array_equal(judge.draw(G)[:5], sample(G, 5, judge.config.seed)[:, 0].numpy())
