@@ -76,7 +76,7 @@ def test_a_dry_run_of_a_study_lists_the_nine_rows_and_their_cost(checkout, mammo
     mammogan("prepare")
     done = mammogan("study", "dcgan", "--dry-run")
     assert done.returncode == 0
-    assert done.stdout.count("dcgan l9 row") == 9
+    assert done.stdout.count("\nrow ") == 9
     assert "GFLOP an image" in done.stdout
     assert not (checkout / "checkpoints").exists()
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from conftest import small_checkout
+from checkouts import small_checkout
 from mammogan import config, run
 from mammogan.config import Checkout
 from mammogan.data.phantom import phantom

@@ -271,12 +271,12 @@ def _draw(G: Generator, n: int, seed: int) -> NDArray[np.uint8]:
 def _final_metrics(result: RunResult) -> dict[str, float]:
     scores = result.scores
     return {
-        "fid_final": scores.fid,
-        "kid_final": scores.kid,
-        "spread_final": result.spread,
-        "floor": scores.floor,
-        "fid_at_floor_n": scores.fid_at_floor_n,
-        "ratio_to_floor": scores.ratio,
+        "final/fid": scores.fid,
+        "final/kid": scores.kid,
+        "final/spread": result.spread,
+        "final/floor": scores.floor,
+        "final/fid_at_floor_n": scores.fid_at_floor_n,
+        "final/ratio": scores.ratio,
         "elapsed_s": result.elapsed_s,
         "peak_memory_mb": result.peak_memory_mb,
         "gflop_per_image": result.gflop_per_image,

@@ -107,7 +107,7 @@ def plan_study(here: Checkout, settings: Config, model: ModelName) -> str:
     for row in array.assign(factors):
         section = config.with_row(settings.train, model=model, **row.levels)
         _check_batch(section, tiles, f"study.factors.{model}.batch_size")
-        lines.append(f"{row_name(model, array.name, row.number, row.levels)}: {_cost(section, tiles)}")
+        lines.append(f"{row_name(row.number, row.levels)}: {_cost(section, tiles)}")
     return "\n".join(lines)
 
 
@@ -135,7 +135,7 @@ class _Objective:
             label=Label(
                 _experiment(section.model),
                 self.about,
-                row_name(section.model, self.array, row.number, row.levels),
+                row_name(row.number, row.levels),
                 "trial",
                 row_tags(self.study, self.array, row.number, row.levels),
             ),
@@ -382,7 +382,7 @@ def _about(model: ModelName, array: Array, findings: list[str], judge: Judge) ->
         *[f"- {finding}" for finding in findings],
         f"FID is `{PROTOCOL}` against {len(judge.tiles)} real training images; the real-vs-real floor at N = "
         f"{judge.floor.n} is {judge.floor.fid:.1f}.",
-        "To compare: choose the runs of one study (tag `mammogan.study`), Compare, then `fid_final`.",
+        "To compare: choose the runs of one study (tag `mammogan.study`), Compare, then `final/fid`.",
     ]
     return "\n\n".join(lines)
 

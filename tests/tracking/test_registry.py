@@ -27,7 +27,7 @@ def log_trial(root, origin):
     def log(weights: Path) -> str:
         experiment = store.experiment(root, "mammogan dcgan", "A study.")
         with TrialRun(experiment, "trial", kind="trial", model_name="dcgan", git_commit="0123abc") as run:
-            run.final({"fid_final": 33.0})
+            run.final({"final/fid": 33.0})
             run.log_model(weights, origin)
         return run.run_id
 
@@ -63,7 +63,7 @@ def test_the_logged_model_stands_beside_its_figures(root, log_trial, weights):
     (output,) = mlflow.get_run(run_id).outputs.model_outputs
     logged = mlflow.get_logged_model(output.model_id)
     assert logged.source_run_id == run_id
-    assert [(metric.key, metric.value) for metric in logged.metrics] == [("fid_final", 33.0)]
+    assert [(metric.key, metric.value) for metric in logged.metrics] == [("final/fid", 33.0)]
 
 
 def test_registering_the_same_weights_again_makes_no_new_version(root, log_trial, weights, origin, monkeypatch):

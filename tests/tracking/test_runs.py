@@ -38,7 +38,7 @@ def history(run: TrialRun, name: str) -> list[tuple[int, float]]:
 
 
 def test_a_run_says_by_its_name_what_it_is():
-    assert runs.row_name("dcgan", "l9", 4, LEVELS) == "dcgan l9 row 4: lr 0.0004, batch 16, epochs 60"
+    assert runs.row_name(4, LEVELS) == "row 4: lr 0.0004 b16 e60"
 
 
 def test_parameters_are_flat_and_leave_out_the_other_architecture(train_config):
@@ -53,7 +53,7 @@ def test_a_trial_leaves_name_tags_parameters_curves_and_final_figures(open_run, 
     with open_run("dcgan l9 row 4", tags=tags, params=runs.parameters(train_config)) as run:
         run.log({"loss/G": 0.7, "loss/D": 1.4}, step=100)
         run.log({"loss/G": 0.8, "loss/D": 1.3}, step=200)
-        run.final({"fid_final": 33.0})
+        run.final({"final/fid": 33.0})
     found = mlflow.get_run(run.run_id)
     assert found.info.run_name == "dcgan l9 row 4"
     assert found.info.status == "FINISHED"
@@ -62,7 +62,7 @@ def test_a_trial_leaves_name_tags_parameters_curves_and_final_figures(open_run, 
     assert found.data.tags["mammogan.level.lr"] == "0.0004"
     assert found.data.tags["mlflow.source.git.commit"] == "0123abc"
     assert found.data.params["batch_size"] == str(train_config.batch_size)
-    assert found.data.metrics["fid_final"] == 33.0
+    assert found.data.metrics["final/fid"] == 33.0
     assert history(run, "loss/D") == [(100, 1.4), (200, 1.3)]
 
 
@@ -123,10 +123,10 @@ def test_a_killed_run_goes_on_without_repeating_a_point(open_run):
 def test_final_figures_are_logged_once_beside_the_sample_grid_of_step_0(open_run):
     with open_run() as run:
         run.log({"loss/G": 5.0}, step=0)
-        run.final({"fid_final": 33.0, "floor": 20.0})
+        run.final({"final/fid": 33.0, "final/floor": 20.0})
     with open_run(run_id=run.run_id) as again:
-        again.final({"fid_final": 33.0, "floor": 20.0, "kid_final": 0.1})
-    assert [history(run, name) for name in ("loss/G", "fid_final", "floor", "kid_final")] == [
+        again.final({"final/fid": 33.0, "final/floor": 20.0, "final/kid": 0.1})
+    assert [history(run, name) for name in ("loss/G", "final/fid", "final/floor", "final/kid")] == [
         *([(0, 5.0)], [(0, 33.0)], [(0, 20.0)], [(0, 0.1)]),
     ]
 

@@ -3,6 +3,7 @@ import multiprocessing
 import shutil
 import sqlite3
 from pathlib import Path
+from urllib.parse import quote
 
 import filelock
 import mlflow
@@ -18,7 +19,7 @@ def log_one_run(root: Path, barrier, results) -> None:
     try:
         experiment = store.experiment(root, "mammogan dcgan", "A study.")
         with TrialRun(experiment, "run", kind="train", model_name="dcgan", git_commit="0123abc") as run:
-            run.final({"fid_final": 1.0})
+            run.final({"final/fid": 1.0})
         results.put(experiment)
     except Exception as err:
         results.put(err)
@@ -121,6 +122,17 @@ def test_the_ui_is_opened_at_the_charts_of_each_experiment(root):
         ),
         ("registered models", "http://127.0.0.1:5000/#/models?workflowType=machine_learning"),
     ]
+
+
+def test_the_ui_is_opened_at_the_trials_of_the_newest_study(root):
+    experiment = store.experiment(root, "dcgan-study", "A study.")
+    client = mlflow.MlflowClient()
+    for start, study in enumerate(["old", "new"], start=1):
+        client.create_run(experiment, start, {"mammogan.kind": "trial", "mammogan.study": study})
+    client.create_run(experiment, 9, {"mammogan.kind": "study", "mammogan.study": "new"})
+    address = dict(store.links(root, "http://127.0.0.1:5000"))["dcgan-study"]
+    only = "tags.`mammogan.kind` = 'trial' and tags.`mammogan.study` = 'new'"
+    assert f"&searchFilter={quote(only)}&" in address
 
 
 def test_a_moved_checkout_is_noticed(root):

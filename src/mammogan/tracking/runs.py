@@ -27,12 +27,12 @@ METRIC_NAMES = {
     "fid": "Frechet Inception distance of the averaged generator to the real training images",
     "kid": "kernel Inception distance of the averaged generator to the real training images, unbiased",
     "spread": "grey levels: mean over pixels of the standard deviation over images; near 0 after a collapse",
-    "fid_final": "fid at the end of training, the response of the design",
-    "kid_final": "kid at the end of training",
-    "spread_final": "spread at the end of training",
-    "floor": "Frechet distance between two halves of the real images that share no patient, mean over splits",
-    "fid_at_floor_n": "Frechet distance of synthetic images to real halves, as many images as for floor",
-    "ratio_to_floor": "fid_at_floor_n divided by floor; 1 is as close as real images are to one another",
+    "final/fid": "fid at the end of training, the response of the design",
+    "final/kid": "kid at the end of training",
+    "final/spread": "spread at the end of training",
+    "final/floor": "Frechet distance between two halves of the real images that share no patient, mean over splits",
+    "final/fid_at_floor_n": "Frechet distance of synthetic images to real halves, as many images as for floor",
+    "final/ratio": "final/fid_at_floor_n divided by final/floor; 1 is as close as real images are to one another",
     "elapsed_s": "wall time of the training, seconds",
     "peak_memory_mb": "highest memory use of the training process, MiB",
     "gflop_per_image": "arithmetic of one training step per real image shown, thousand million operations",
@@ -42,13 +42,13 @@ SAMPLES = "samples"  # key of the sample grids in the UI's image panel
 _CONTENT = "mammogan.content"  # tag of a study's own run: sha256 of what it shows
 _FLUSH_POINTS = 200
 _FLUSH_S = 10.0
-_SHORT = {"batch_size": "batch"}
+_SHORT = {"batch_size": "b", "epochs": "e"}
 
 
-def row_name(model_name: str, array: str, row: int, levels: Mapping[str, Any]) -> str:
-    """The name of a trial's run, such as "dcgan l9 row 4: lr 0.0004, batch 16, epochs 60"."""
-    settings = ", ".join(f"{_SHORT.get(factor, factor)} {level:g}" for factor, level in levels.items())
-    return f"{model_name} {array} row {row}: {settings}"
+def row_name(row: int, levels: Mapping[str, Any]) -> str:
+    """The name of a trial's run, such as "row 4: lr 0.0004 b16 e60": the UI cuts what is longer."""
+    settings = " ".join(f"{_SHORT.get(factor, f'{factor} ')}{level:g}" for factor, level in levels.items())
+    return f"row {row}: {settings}"
 
 
 def row_tags(study: str, array: str, row: int, levels: Mapping[str, Any]) -> dict[str, str]:

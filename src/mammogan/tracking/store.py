@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import quote, urlparse
 from urllib.request import url2pathname
 
 import filelock
@@ -21,6 +21,7 @@ from mammogan.errors import TrackingError
 
 _SQLITE = "sqlite:///"
 _LOCK_TIMEOUT_S = 120.0
+_MODE = "workflowType=machine_learning"
 _OURS = "mammogan.store"  # tag on the experiments that this module made
 _CHOSEN_HERE = "MAMMOGAN_TRACKING_URI"  # tells the URI that `setup` set from one that a user did
 
@@ -104,20 +105,25 @@ def experiment(root: Path, name: str, description: str) -> str:
 def links(root: Path, server: str) -> list[tuple[str, str]]:
     """Titles and addresses of the pages worth opening on an `mlflow ui` at `server`, such as http://127.0.0.1:5000.
 
-    One page for each experiment of mammogan, with the charts of all its runs side by side, then the registry. Without
-    the last part of the address the UI opens in its mode for language models and hides them.
+    One page for each experiment of mammogan, with the charts of the runs of its newest study (or of all its runs)
+    side by side, then the registry. Without the last part of the address the UI opens in its mode for language models
+    and hides them.
     """
     setup(root)
     import mlflow
 
+    client = mlflow.MlflowClient()
+    pages = []
     with clear_errors("listing the experiments"):
-        experiments = [one for one in mlflow.MlflowClient().search_experiments() if _OURS in one.tags]
-    mode = "workflowType=machine_learning"
-    pages = [
-        (one.name, f"{server}/#/experiments/{one.experiment_id}/runs?compareRunsMode=CHART&{mode}")
-        for one in sorted(experiments, key=lambda one: str(one.name))
-    ]
-    return [*pages, ("registered models", f"{server}/#/models?{mode}")]
+        experiments = [one for one in client.search_experiments() if _OURS in one.tags]
+        for one in sorted(experiments, key=lambda one: str(one.name)):
+            trials = "tags.`mammogan.kind` = 'trial'"
+            newest = client.search_runs([one.experiment_id], trials, max_results=1, order_by=["start_time DESC"])
+            wanted = [f"{trials} and tags.`mammogan.study` = '{run.data.tags['mammogan.study']}'" for run in newest]
+            only = f"&searchFilter={quote(wanted[0])}" if wanted else ""
+            address = f"{server}/#/experiments/{one.experiment_id}/runs?compareRunsMode=CHART{only}&{_MODE}"
+            pages.append((str(one.name), address))
+    return [*pages, ("registered models", f"{server}/#/models?{_MODE}")]
 
 
 @contextlib.contextmanager
@@ -148,7 +154,7 @@ def clear_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as err:
-        reason = " ".join(str(err).split())[:500]
+        reason = " ".join(str(err).partition("[SQL:")[0].split())[:500]
         raise TrackingError(
             f"{doing} failed: {reason}; check MLFLOW_TRACKING_URI, that the disk has room "
             f"and that no other program locks the store"
