@@ -208,7 +208,8 @@ def test_a_full_disk_fails_its_row_without_a_traceback(run_study, caplog):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL, and SIGINT goes to whole consoles")
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGINT"])
 def test_a_killed_study_loses_no_row_runs_none_twice_and_leaves_no_orphan(end, tmp_path, run_study):
-    code = f"import design_objectives; design_objectives.run_slow_study({str(tmp_path)!r})"
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored in background jobs
+    code = f"{heed}; import design_objectives; design_objectives.run_slow_study({str(tmp_path)!r})"
     parent = subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=Path(__file__).parent,

@@ -188,9 +188,11 @@ def _unfinished_store_is_made_afresh(root: Path, database: Path) -> Iterator[Non
         return
     database.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_text(mark, "mlflow.db is being made\n")
-    yield
     with contextlib.closing(sqlite3.connect(database)) as connection:
-        connection.execute("pragma journal_mode=wal")  # readers and the writer no longer wait for one another
+        # Readers and the writer no longer wait for one another. Before MLflow comes: SQLite changes the mode only
+        # while nobody else has the file open, and says nothing when it does not.
+        connection.execute("pragma journal_mode=wal")
+    yield
     mark.unlink()
 
 
