@@ -1,6 +1,7 @@
 """A run killed at any point ends as an unbroken one, in its folder and in MLflow."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -39,7 +40,10 @@ def prepared(tmp_path_factory):
     settings = config.load(root / "params.yaml")
     phantom(settings.phantom, root / "data")
     prepare(settings.prepare, root / "data", root / "prepared")
+    kept = dict(os.environ)
     store.setup(root)
+    os.environ.clear()
+    os.environ.update(kept)
     train = settings.train.model_copy(update={"epochs": 6, "batch_size": 4, "precision": "fp32", "evaluations": 2})
     judge = run.Judge(
         read_tiles(root / "prepared").split("train"), settings.evaluate, torch.device("cpu"), root / ".cache"
@@ -48,13 +52,12 @@ def prepared(tmp_path_factory):
 
 
 @pytest.fixture
-def attempt(prepared, tmp_path, monkeypatch):
+def attempt(prepared, tmp_path):
     """A function that starts the run, or goes on with it, and is killed when `killed_at` of it is done."""
     root, train, judge = prepared
     for file in root.glob("mlflow.db*"):
         shutil.copy(file, tmp_path / file.name)
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_BACKEND_STORE_URI"):
-        monkeypatch.delenv(name, raising=False)
+    kept = dict(os.environ)
 
     def start(killed_at=2.0):
         def progress(share):
@@ -72,8 +75,8 @@ def attempt(prepared, tmp_path, monkeypatch):
         )
 
     yield start
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_BACKEND_STORE_URI"):
-        monkeypatch.delenv(name, raising=False)
+    os.environ.clear()
+    os.environ.update(kept)
 
 
 def runs_in(folder):
