@@ -42,7 +42,7 @@ _RESULT = "result.json"
 _CHECKPOINTS = "checkpoints"
 _GRID_TILE_PX = 128
 _DRAWN_AT_ONCE = 64
-_COST = ("precision", "n_images", "elapsed_s", "images_per_s", "peak_memory_mb", "gflop_per_image")
+COST = ("precision", "n_images", "elapsed_s", "images_per_s", "peak_memory_mb", "gflop_per_image")
 
 Progress = Callable[[float], None]
 
@@ -164,7 +164,7 @@ def run(
             progress=lambda n_images: progress(n_images / total),
         )
         scores, spread_final = record.scores(trained.G, trained.n_images)
-        cost = {field: getattr(trained, field) for field in _COST}
+        cost = {field: getattr(trained, field) for field in COST}
         result = RunResult(scores, spread_final, judge.spread_real, folder, tracked.run_id, **cost)
         if result.collapsed:
             _log.warning(

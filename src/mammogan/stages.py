@@ -30,7 +30,7 @@ from mammogan.evaluation.evaluate import Scores
 from mammogan.evaluation.features import PROTOCOL
 from mammogan.models import store
 from mammogan.provenance import Provenance, fingerprint, provenance
-from mammogan.run import Judge, Label, RunResult, run
+from mammogan.run import COST, Judge, Label, RunResult, run
 from mammogan.serving.generate import generate as draw_set
 from mammogan.serving.images import Stamp
 from mammogan.tracking import registry
@@ -390,13 +390,12 @@ def _about(model: ModelName, array: Array, findings: list[str], judge: Judge) ->
 def _columns(section: TrainConfig, result: RunResult) -> dict[str, Any]:
     """What trials.csv holds of a row beside its levels and its FID."""
     scores = {name: value for name, value in vars(result.scores).items() if name != "fid"}
-    cost = ("n_images", "images_per_s", "elapsed_s", "peak_memory_mb", "gflop_per_image", "precision")
     return {
         **scores,
         "spread": result.spread,
         "spread_real": result.spread_real,
         "collapsed": result.collapsed,
-        **{name: getattr(result, name) for name in cost},
+        **{name: getattr(result, name) for name in COST},
         "seed": section.seed,
         "run_id": result.run_id,
     }
