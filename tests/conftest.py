@@ -26,6 +26,12 @@ def no_store_of_the_caller() -> None:
         del os.environ[name]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def a_key_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The tests neither use nor make the id key of the person who runs them."""
+    os.environ["MAMMOGAN_ID_KEY"] = str(tmp_path_factory.mktemp("key") / "id.key")
+
+
 @pytest.fixture(autouse=True)
 def no_leak_into_the_next_test() -> Iterator[None]:
     """A test that opens a store and does not put the environment back fails here, not in its successor."""

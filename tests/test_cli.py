@@ -121,3 +121,26 @@ def test_scoring_a_generator_that_is_not_there_is_one_message(checkout, mammogan
     write_raw(checkout, patients=30)
     mammogan("prepare")
     assert_one_clear_message(mammogan("evaluate", name), "missing" if "." in name else "champion")
+
+
+def test_raw_data_is_looked_at_before_anything_is_written(checkout, mammogan):
+    mammogan("phantom", "data")
+    done = mammogan("data", "check")
+    assert done.returncode == 0, done.stderr
+    assert "source phantom: " in done.stdout
+    assert "kept 40 images of 20 patients" in done.stdout
+    assert (checkout / "check" / "contact-sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert not (checkout / "prepared").exists()
+
+
+def test_an_id_of_prepared_leads_back_to_its_raw_file(checkout, mammogan):
+    mammogan("phantom", "data")
+    assert mammogan("prepare").returncode == 0
+    row = (checkout / "prepared" / "manifest.csv").read_text(encoding="utf-8").splitlines()[1].split(",")
+    done = mammogan("data", "find", row[2])
+    assert done.stdout.startswith(f"{row[2]}: images/P0")
+    assert mammogan("data", "find", "00").stdout == "00: no file under this key\n"
+
+
+def test_a_set_that_cannot_be_fetched_is_one_message(mammogan):
+    assert_one_clear_message(mammogan("data", "fetch", "rsna-rio"), "rsna-roi")

@@ -104,6 +104,7 @@ def data() -> Data:
         {
             "image_id": [f"P{i:04d}" for i in range(n)],
             "patient_id": [f"{i // 2}" for i in range(n)],
+            "patient_known": "true",
             "laterality": "L",
             "view": ["CC", "MLO"] * (n // 2),
             "split": ["train"] * 218 + ["holdout"] * 38,
@@ -111,14 +112,14 @@ def data() -> Data:
     )
     rejected = pd.DataFrame(
         {
-            "file": ["images/a|b.png"],
-            "image_id": ["<script>alert(1)</script>"],
+            "image_id": ["<script>alert(1)</script> a|b"],
             "reason": ["cannot be read: [x](http://evil.example/) ![y](http://evil.example/y.png)"],
         }
     )
     return Data(
         manifest=manifest,
         rejected=rejected,
+        near_duplicates=0,
         resolution=32,
         laterality="L",
         source="Made by `mammogan phantom`, seed 2026.",
@@ -257,7 +258,7 @@ def test_odd_text_is_shown_as_text(dcgan, data):
     assert sum(tag == "img" for tag, _ in seen) == len(pngs)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "&lt;/style&gt;&lt;script&gt;alert(2)&lt;/script&gt; **bold** ![z](http://evil.example/z.png)" in page
-    assert '<td style="text-align:left">images/a|b.png</td>' in page
+    assert "a|b</td>" in page
 
 
 def test_raw_html_in_the_markdown_is_shown_as_text():
@@ -274,12 +275,20 @@ def test_an_image_that_is_not_handed_over_leaves_its_description():
 
 
 def test_a_long_list_of_rejected_files_is_cut_and_counted(dcgan, data):
-    rejected = pd.DataFrame(
-        {"file": [f"f{i}.png" for i in range(1500)], "image_id": "", "reason": "smaller than 32 px"}
-    )
+    rows = [{"image_id": f"f{i}", "reason": f"smaller than asked: {i % 32} px"} for i in range(1500)]
+    rejected = pd.DataFrame(rows)
     markdown, _ = write({"dcgan": dcgan}, replace(data, rejected=rejected))
-    assert "**Rejected: 1,500** (1,500 × smaller than 32 px)." in markdown
+    assert "**Rejected: 1,500** (1,500 × smaller than asked)." in markdown
     assert "… and 1,480 more" in markdown
+
+
+def test_what_the_split_cannot_promise_is_said(dcgan, data):
+    assert "nobody is in both parts." in write({"dcgan": dcgan}, data)[0]
+    unknown = data.manifest.assign(patient_known=["false"] * 7 + ["true"] * 249)
+    markdown, _ = write({"dcgan": dcgan}, replace(data, manifest=unknown, near_duplicates=3))
+    assert "the patients of 7 images are not known" in markdown
+    assert "nobody is in both parts" not in markdown
+    assert "**3 holdout images nearly equal a training image.**" in markdown
 
 
 def test_the_report_makes_do_with_the_bare_trials(dcgan, data):

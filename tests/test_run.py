@@ -39,15 +39,13 @@ def prepared(tmp_path_factory):
     root = small_checkout(tmp_path_factory.mktemp("run"))
     settings = config.load(root / "params.yaml")
     phantom(settings.phantom, root / "data")
-    prepare(settings.prepare, root / "data", root / "prepared")
+    prepare(settings.prepare, root / "data", root / "prepared", cache=root / "tiles.db", id_key=b"k" * 32)
     kept = dict(os.environ)
     store.setup(root)
     os.environ.clear()
     os.environ.update(kept)
     train = settings.train.model_copy(update={"epochs": 6, "batch_size": 4, "precision": "fp32", "evaluations": 2})
-    judge = run.Judge(
-        read_tiles(root / "prepared").split("train"), settings.evaluate, torch.device("cpu"), root / ".cache"
-    )
+    judge = run.Judge(read_tiles(root / "prepared", "train"), settings.evaluate, torch.device("cpu"), root / ".cache")
     return root, train, judge
 
 

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from mammogan import provenance
 from mammogan.cli import cli
-from mammogan.config import MODEL_NAMES, Config, EvaluateConfig, TrainConfig
+from mammogan.config import MODEL_NAMES, Config, EvaluateConfig, PrepareConfig, TrainConfig
 
 ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "mammogan"
@@ -34,7 +34,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 def parts_imported_by(folder: Path) -> set[str]:
-    imported = set().union(*(imports_of(path) for path in folder.glob("*.py")))
+    imported = set().union(*(imports_of(path) for path in folder.rglob("*.py")))
     return {name.split(".")[1] for name in imported if name.startswith("mammogan.")} - {"__version__"}
 
 
@@ -80,6 +80,12 @@ def test_the_study_reruns_for_every_setting_that_shapes_its_results():
     evaluate = {f"evaluate.{name}" for name in EvaluateConfig.model_fields if name not in speed_only}
     per_model = {"train.${item.model}", "study.factors.${item.model}"}
     assert listed == train | evaluate | per_model | {"study.array"}
+
+
+def test_preparing_reruns_for_every_setting_that_shapes_its_tiles():
+    listed = set(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["prepare"]["params"])
+    changes_nothing = {"workers", "expected_images"}
+    assert listed == {f"prepare.{name}" for name in PrepareConfig.model_fields if name not in changes_nothing}
 
 
 def test_the_changelog_speaks_of_the_present_version():

@@ -108,12 +108,83 @@ def phantom(folder: Path) -> None:
 
 @cli.command()
 def prepare() -> None:
-    """Turn the raw mammograms of data/ into square 8-bit tiles in prepared/, split by patient."""
+    """Turn the raw mammograms of data/ into square tiles in prepared/, split by patient.
+
+    Stopped, the same command goes on where it stood; only files that are new are decoded.
+    """
+    from mammogan.data.ids import load_key
     from mammogan.data.prepare import prepare as data_prepare
 
     here = config.checkout()
     raw, out = (_relative(here.root / name, Path.cwd()) for name in ("data", "prepared"))
-    click.echo(data_prepare(_load(here).prepare, raw, out).line())
+    made = data_prepare(
+        _load(here).prepare, raw, out, cache=here.stores / ".cache" / "tiles.db", id_key=load_key(checkout=here.root)
+    )
+    click.echo("\n".join(made.lines()))
+
+
+@cli.group()
+def data() -> None:
+    """Look at raw mammograms, find the file behind an id, fetch a public set."""
+
+
+@data.command()
+@click.argument("folder", default="data", type=click.Path(path_type=Path))
+@click.option(
+    "--sheet",
+    default="check/contact-sheet.png",
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the contact sheet goes: 24 random images before and after.",
+)
+def check(folder: Path, sheet: Path) -> None:
+    """Say what `prepare` would keep of FOLDER, what it would reject and why; writes only a contact sheet.
+
+    The answer names files and the sheet shows patients' images: both are for those who hold the data.
+
+    Example: mammogan data check data
+    """
+    from PIL import Image
+
+    from mammogan.data.check import check as data_check
+
+    found = data_check(_load(config.checkout()).prepare, folder)
+    click.echo(found.text)
+    if found.sheet is not None:
+        with atomic.new_file(sheet) as partial:
+            Image.fromarray(found.sheet).save(partial, "PNG")
+        click.echo(f"contact sheet: {sheet}")
+
+
+@data.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+def find(ids: tuple[str, ...]) -> None:
+    """Name the raw files of data/ behind ids of prepared/, of images or of patients.
+
+    Only the holder of the id key can: prepared/ names nobody.
+
+    Example: mammogan data find 3f9a6b1c0d2e4f58
+    """
+    from mammogan.data.check import find as data_find
+    from mammogan.data.ids import load_key
+
+    here = config.checkout()
+    raw = _relative(here.root / "data", Path.cwd())
+    for name, files in data_find(_load(here).prepare, raw, ids, load_key(checkout=here.root)).items():
+        click.echo(f"{name}: {', '.join(files) or 'no file under this key'}")
+
+
+@data.command()
+@click.argument("name", metavar="SET")
+@click.option("--out", default="data", show_default=True, type=click.Path(path_type=Path, file_okay=False))
+def fetch(name: str, out: Path) -> None:
+    """Download SET by Kaggle's own client, with your account; then `dvc add data`.
+
+    Example: mammogan data fetch rsna-roi
+    """
+    from mammogan.data.fetch import fetch as data_fetch
+
+    click.echo(f"{data_fetch(name, out)} files in {out}; now `mammogan data check {out}`")
 
 
 @cli.command()

@@ -6,6 +6,7 @@ DVC uses, since the 1.1 rules read `2e-4` as text.
 
 import difflib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
@@ -20,6 +21,21 @@ from mammogan.errors import ConfigError
 
 ModelName = Literal["dcgan", "stylegan"]
 MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
+SourceName = Literal[
+    "rsna",
+    "rsna-roi",
+    "cbis-ddsm",
+    "cmmd",
+    "cdd-cesm",
+    "vindr",
+    "inbreast",
+    "mias",
+    "mini-ddsm",
+    "phantom",
+    "folder",
+]
+SOURCE_NAMES: tuple[SourceName, ...] = get_args(SourceName)
+ColumnName = Literal["file", "image_id", "patient_id", "laterality", "view", "density", "cancer", "age"]
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -43,11 +59,19 @@ class PhantomConfig(Section):
 
 
 class PrepareConfig(Section):
-    """Raw mammograms to square 8-bit tiles, split by patient."""
+    """Raw mammograms to square tiles, split by patient."""
 
+    source: Literal["auto"] | SourceName
+    columns: Mapping[ColumnName, str] | None
     laterality: Literal["L", "R", "both"]
     resolution: Literal[32, 64, 128, 256, 512]
+    bits: Literal[8, 16]
+    pectoral: Literal["keep", "mask"]
+    decoding: Literal["reduced", "full"]
     holdout_fraction: Annotated[float, Field(gt=0, lt=0.9)]
+    max_rejected: Annotated[float, Field(ge=0, le=1)]
+    expected_images: Positive | None
+    workers: Positive | None
     seed: Seed
 
 

@@ -49,7 +49,7 @@ def data_md5(root: Path) -> str:
 def code_sha256() -> str:
     """Hash of the sources in RESULT_AREAS and RESULT_FILES, blind to the platform's line ends."""
     package = Path(__file__).parent
-    sources = [source for area in RESULT_AREAS for source in sorted((package / area).glob("*.py"))]
+    sources = [source for area in RESULT_AREAS for source in sorted((package / area).rglob("*.py"))]
     sources += [package / name for name in RESULT_FILES]
     digest = hashlib.sha256()
     for source in sources:

@@ -39,8 +39,10 @@ _REJECTED_SHOWN = 20
 class Data:
     """What the models were trained on.
 
-    manifest: columns image_id, patient_id, laterality, view, split (train or holdout), one row an image.
-    rejected: columns file, image_id, reason.
+    manifest: columns image_id, patient_id, patient_known (true or false), laterality, view, split (train or holdout),
+    one row an image.
+    rejected: columns image_id, reason.
+    near_duplicates: holdout images that nearly equal a training image.
     resolution: side of the square tiles, px. laterality: L, R or both, as asked for.
     source: where the images come from, one or two sentences of plain text.
     phantoms: the images were drawn by a program. sha256: content hash or DVC hash of the data.
@@ -48,6 +50,7 @@ class Data:
 
     manifest: pd.DataFrame
     rejected: pd.DataFrame
+    near_duplicates: int
     resolution: int
     laterality: str
     source: str
@@ -405,10 +408,9 @@ def _measured(
         "## What was measured, and on what data",
         f"{kind} {_text(data.source)}",
         f"Every image was cropped to the breast, padded to a square without distortion and resized to "
-        f"{data.resolution} × {data.resolution} px, 8 bit; "
+        f"{data.resolution} × {data.resolution} px; "
         f"{_SIDES.get(data.laterality, data.laterality)} breasts, chest wall at the left edge. "
-        "The split is by patient: nobody is in both parts. "
-        "Training and all scores here use the train part alone.",
+        f"{_split(data)} Training and all scores here use the train part alone.",
         _table(["split", "images", "patients", "sides", "views"], per_split, left=0),
         _rejected(data.rejected),
         f"**FID** (`{_code(protocol)}`): distance between Inception features of synthetic and real images. "
@@ -430,18 +432,33 @@ def _measured(
     return "\n\n".join(parts)
 
 
+def _split(data: Data) -> str:
+    n_unknown = int((data.manifest["patient_known"] == "false").sum())
+    if n_unknown:
+        text = (
+            f"The split is by patient, but the patients of {n_unknown:,} images are not known; each counts as a "
+            "patient of her own, so images of one woman may be in both parts."
+        )
+    else:
+        text = "The split is by patient: nobody is in both parts."
+    if data.near_duplicates:
+        text += f" **{data.near_duplicates:,} holdout images nearly equal a training image.**"
+    return text
+
+
 def _rejected(rejected: pd.DataFrame) -> str:
     if rejected.empty:
         return "No file was rejected."
     shown = rejected.head(_REJECTED_SHOWN)
-    reasons = _and(f"{count:,} × {_text(str(reason))}" for reason, count in rejected["reason"].value_counts().items())
+    kinds = rejected["reason"].str.partition(":")[0].value_counts()
+    reasons = _and(f"{count:,} × {_text(str(kind))}" for kind, count in kinds.items())
     lines = [
         f"**Rejected: {len(rejected):,}** ({reasons}).",
         _table(
-            ["file", "image", "reason"],
+            ["image", "reason"],
             (
-                [_text(file), _text(image), _text(reason)]
-                for file, image, reason in shown[["file", "image_id", "reason"]].fillna("").astype(str).to_numpy()
+                [_text(image), _text(reason)]
+                for image, reason in shown[["image_id", "reason"]].fillna("").astype(str).to_numpy()
             ),
         ),
     ]

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from mammogan import atomic, figures
 from mammogan.config import Checkout, EvaluateConfig, TrainConfig
-from mammogan.data.tiles import Tiles
+from mammogan.data.tiles import Tiles, to_8_bits
 from mammogan.evaluation import features, weights
 from mammogan.evaluation.evaluate import Floor, Scores, evaluate, floor, spread
 from mammogan.evaluation.inception import load_inception
@@ -98,13 +98,13 @@ class Judge:
         self.tiles = tiles
         self._net = load_inception(weights.find_weights(config.weights)).to(device)
         self._real = features.cached_features(weights.WEIGHTS_SHA256, tiles.sha256, self._features_of_real, cache)
-        self._patients: list[str] = tiles.manifest["patient_id"].tolist()
+        self._patients = tiles.patients
         self.n_fake = config.n_images or len(tiles)
         self.floor: Floor = floor(config, self._real, self._patients)
         self.spread_real = spread(tiles.images)
 
     def draw(self, G: Generator) -> NDArray[np.uint8]:
-        """The images of `G` that are scored, (n_fake, H, W): always the same latents."""
+        """The images of `G` that are scored, uint8 (n_fake, H, W): always the same latents."""
         return _draw(G, self.n_fake, self.config.seed)
 
     def score(self, fakes: NDArray[np.uint8]) -> Scores:
@@ -260,11 +260,11 @@ def _read_history(path: Path) -> dict[int, dict[str, float]]:
 
 
 def _draw(G: Generator, n: int, seed: int) -> NDArray[np.uint8]:
-    """Images 0 to n - 1 of a seed, (n, H, W), a few at a time."""
+    """Images 0 to n - 1 of a seed, uint8 (n, H, W), a few at a time."""
     images = np.empty((n, G.resolution, G.resolution), np.uint8)
     for first in range(0, n, _DRAWN_AT_ONCE):
         count = min(_DRAWN_AT_ONCE, n - first)
-        images[first : first + count] = sample(G, count, seed, first=first)[:, 0].numpy()
+        images[first : first + count] = to_8_bits(sample(G, count, seed, first=first)[:, 0].numpy())
     return images
 
 

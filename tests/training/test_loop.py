@@ -99,6 +99,24 @@ def test_a_run_ends_after_its_epochs_with_what_it_cost(train_config: TrainConfig
     assert result.gflop_per_image > 0
 
 
+def test_sixteen_bits_train_as_eight_do_and_make_a_generator_of_sixteen(
+    train_config: TrainConfig, images: NDArray[np.uint8], run: Run, tmp_path: Path
+) -> None:
+    eight, sixteen = Recorder(), Recorder()
+    assert run(train_config, tmp_path / "8", eight).G.bits == 8
+    result = train(
+        train_config,
+        images.astype(np.uint16) * 257,  # the same brightness
+        data_sha256="16",
+        folder=tmp_path / "16",
+        log=sixteen.log,
+        snapshot=sixteen.snapshot,
+        progress=sixteen.progress,
+    )
+    assert result.G.bits == 16
+    assert sixteen.losses()[4] == pytest.approx(eight.losses()[4], rel=1e-4)
+
+
 def test_every_metric_is_logged_by_name(train_config: TrainConfig, run: Run, tmp_path: Path) -> None:
     to = Recorder()
     run(train_config, tmp_path, to)

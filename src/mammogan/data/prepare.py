@@ -1,100 +1,107 @@
-"""The stage `prepare`: raw mammograms to square 8-bit tiles of one side, split by patient."""
+"""The stage `prepare`: raw mammograms to square tiles of one side, split by patient, with nobody's name in them."""
 
 import csv
 import errno
-import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
 
 from mammogan.atomic import new_folder
 from mammogan.config import PrepareConfig
-from mammogan.data.breast import Tile, cut_tile
-from mammogan.data.pixels import read_pixels
-from mammogan.data.sources import Rejected, Source, find_images
+from mammogan.data.cache import TileCache, tile_cache
+from mammogan.data.copies import near_duplicates
+from mammogan.data.cutting import CRASHED, Job, cut_all, jobs
+from mammogan.data.ids import keyed
+from mammogan.data.pool import Killed
+from mammogan.data.prepared import Prepared, kinds, reasons
+from mammogan.data.sources import Catalogue, Mammogram, Rejected, catalogue
+from mammogan.data.split import holdout_patients
 from mammogan.errors import DataError
 
 MANIFEST_COLUMNS = (
     "index",
+    "split",
     "image_id",
     "patient_id",
+    "patient_known",
     "laterality",
     "view",
     "density",
     "cancer",
-    "split",
-    "file",
-    "flipped",
+    "age",
+    "pixels",
+    "window",
+    "inverted",
+    "reduction",
     "crop_top",
     "crop_left",
     "crop_height",
     "crop_width",
+    "pad_top",
+    "pad_bottom",
+    "pad_right",
+    "flipped",
     "scale",
-    "source_sha256",
-    "pixels",
+    "spacing_mm",
+    "pectoral",
+    "burnt_in",
+    "source_id",
 )
-REJECTED_COLUMNS = ("file", "image_id", "reason")
+REJECTED_COLUMNS = ("image_id", "reason")
+DUPLICATE_COLUMNS = ("holdout_image_id", "train_image_id", "similarity")
 ABOUT_FILE = "SOURCE.md"
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What a run of `prepare` made: tiles, patients, and rejected files by kind of reason."""
+def prepare(config: PrepareConfig, raw: Path, out: Path, *, cache: Path, id_key: bytes) -> Prepared:
+    """Make `out` from the images and labels under `raw`.
 
-    resolution: int
-    train: int
-    holdout: int
-    train_patients: int
-    holdout_patients: int
-    other_side: int
-    rejected: Mapping[str, int]
-
-    def line(self) -> str:
-        """One readable line."""
-        tiles = (
-            f"{self.train + self.holdout} tiles of {self.resolution} px: "
-            f"train {self.train} ({self.train_patients} patients), "
-            f"holdout {self.holdout} ({self.holdout_patients} patients)"
-        )
-        return f"{tiles}; {self.other_side} images of the other side; rejected {_reasons(self.rejected)}"
-
-
-def prepare(config: PrepareConfig, raw: Path, out: Path) -> Prepared:
-    """Make `out` (images.npy, manifest.csv, rejected.csv) from the images and the table under `raw`.
-
-    A SOURCE.md in `raw`, which says where the images come from, is taken along. images.npy is uint8 (N, resolution,
-    resolution), the training tiles first, so that each split is one slice of the file. Memory holds one raw image
-    at a time, whatever their number. `out` is replaced as a whole at the end.
+    `out` gets train.npy and holdout.npy, uint8 or uint16 (N, resolution, resolution), manifest.csv with their rows in
+    that order, rejected.csv, near_duplicates.csv, and the SOURCE.md of `raw` if it has one. It is replaced as a whole
+    at the end. Ids are hashes under `id_key`; no path and no id of `raw` is written. What was cut before, by content
+    and settings, comes from the file `cache`, so a killed run goes on where it stood. Memory is bounded by the number
+    of workers, not of images.
 
     Raises:
-        DataError: `raw` is not usable, no image is of the side asked for, all are rejected, there are too few
-            patients to split, or the disk is full; an earlier `out` stays as it was.
+        DataError: `raw` is not usable, no image is of the side asked for, too many or all are rejected, there are
+            too few patients to split, or the disk is full; an earlier `out` stays as it was.
     """
-    sources, rejected = find_images(raw)
-    wanted = _of_side(config.laterality, sources, rejected)
+    found = catalogue(raw, config.source, config.columns)
+    wanted, rejected = of_side(config.laterality, found)
     try:
-        with new_folder(out) as folder:
-            rows = _cut_tiles(config, raw, wanted, rejected, folder / "tiles.partial")
-            if not rows:
-                examples = "".join(f"\n  {entry.file}: {entry.reason}" for entry in rejected[:5])
-                raise DataError(f"every image under {raw} was rejected: {_reasons(_kinds(rejected))}{examples}")
-            holdout = holdout_patients(rows, config.holdout_fraction, config.seed)
-            order = [k for k, row in enumerate(rows) if row["patient_id"] not in holdout]
-            n_train = len(order)
-            order += [k for k, row in enumerate(rows) if row["patient_id"] in holdout]
-            _write_array(folder / "images.npy", folder / "tiles.partial", order, config.resolution)
-            manifest = [
-                {**rows[k], "index": str(index), "split": "train" if index < n_train else "holdout"}
-                for index, k in enumerate(order)
-            ]
+        with tile_cache(cache) as known, new_folder(out) as folder:
+            decoded = _cut_missing(config, wanted, known)
+            kept = []
+            for job in jobs(config, wanted, known):
+                record = known.record(job.key) or CRASHED
+                if "reason" in record:
+                    rejected.append(
+                        Rejected(job.image.file.relative_to(raw).as_posix(), job.image.image_id, record["reason"])
+                    )
+                else:
+                    kept.append((job, record))
+            insist_on_enough(config, len(kept), rejected)
+            holdout = holdout_patients([job.image for job, _ in kept], config.holdout_fraction, config.seed)
+            splits = {
+                "train": [entry for entry in kept if entry[0].image.patient_id not in holdout],
+                "holdout": [entry for entry in kept if entry[0].image.patient_id in holdout],
+            }
+            manifest = []
+            for split, entries in splits.items():
+                pixels = (known.pixels(job.key) for job, _ in entries)
+                write_array(folder / f"{split}.npy", pixels, len(entries), config)
+                manifest += [_row(job, record, split, index, id_key) for index, (job, record) in enumerate(entries)]
+            duplicates = _duplicates(folder, manifest)
             _write_table(folder / "manifest.csv", MANIFEST_COLUMNS, manifest)
-            _write_table(folder / "rejected.csv", REJECTED_COLUMNS, map(vars, rejected))
+            _write_table(folder / "near_duplicates.csv", DUPLICATE_COLUMNS, duplicates)
+            _write_table(
+                folder / "rejected.csv",
+                REJECTED_COLUMNS,
+                [{"image_id": rejected_id(entry, id_key), "reason": entry.reason} for entry in rejected],
+            )
             if (raw / ABOUT_FILE).is_file():
                 shutil.copyfile(raw / ABOUT_FILE, folder / ABOUT_FILE)
     except OSError as err:
@@ -102,113 +109,137 @@ def prepare(config: PrepareConfig, raw: Path, out: Path) -> Prepared:
             raise
         raise DataError(f"disk full while writing {out}; free some space and run again, nothing was changed") from None
     return Prepared(
+        source=found.source,
+        why=found.why,
         resolution=config.resolution,
-        train=n_train,
-        holdout=len(order) - n_train,
-        train_patients=len({row["patient_id"] for row in rows}) - len(holdout),
+        bits=config.bits,
+        train=len(splits["train"]),
+        holdout=len(splits["holdout"]),
+        train_patients=len({row["patient_id"] for row in manifest if row["split"] == "train"}),
         holdout_patients=len(holdout),
-        other_side=len(sources) - len(wanted),
-        rejected=_kinds(rejected),
+        unknown_patients=sum(not job.image.patient_known for job, _ in kept),
+        other_side=len(found.mammograms) - len(wanted),
+        burnt_in=sum(record["burnt_in"] == "true" for _, record in kept),
+        near_duplicates=len(duplicates),
+        decoded=decoded,
+        rejected=kinds(rejected),
+        expected=config.expected_images,
     )
 
 
-def holdout_patients(rows: Sequence[Mapping[str, str]], fraction: float, seed: int) -> frozenset[str]:
-    """The patients that training never sees: a `fraction` of them, drawn by `seed`, stratified by cancer.
-
-    A patient counts as a cancer patient if any of her images does. The result depends on the set of patients
-    and their labels, not on the order of `rows`; each side gets at least one patient.
+def of_side(laterality: str, found: Catalogue) -> tuple[list[Mammogram], list[Rejected]]:
+    """The images of the side asked for, and what is rejected so far.
 
     Raises:
-        DataError: there are fewer than two patients.
+        DataError: there is none of that side.
     """
-    labels: dict[str, str] = {}
-    for row in rows:
-        labels[row["patient_id"]] = max(labels.get(row["patient_id"], ""), row["cancer"])
-    if len(labels) < 2:
-        raise DataError(
-            f"too few patients to split: {len(labels)} with a usable image, at least 2 are needed; "
-            "a patient is never on both sides of the split"
-        )
-    n_holdout = min(max(round(fraction * len(labels)), 1), len(labels) - 1)
-    strata = {label: sorted(p for p in labels if labels[p] == label) for label in sorted(set(labels.values()))}
-    # largest remainder: every stratum gets its share rounded down, then the largest fractions one more
-    shares = {label: n_holdout * len(patients) / len(labels) for label, patients in strata.items()}
-    counts = {label: int(share) for label, share in shares.items()}
-    for label in sorted(shares, key=lambda label: counts[label] - shares[label])[: n_holdout - sum(counts.values())]:
-        counts[label] += 1
-    rng = np.random.default_rng(seed)
-    chosen: set[str] = set()
-    for label, patients in strata.items():
-        chosen.update(patients[k] for k in rng.permutation(len(patients))[: counts[label]])
-    return frozenset(chosen)
-
-
-def _of_side(laterality: str, sources: Sequence[Source], rejected: Sequence[Rejected]) -> list[Source]:
-    wanted = [source for source in sources if laterality in ("both", source.laterality)]
+    wanted = [image for image in found.mammograms if laterality in ("both", image.laterality)]
     if wanted:
-        return wanted
-    if not sources:
-        raise DataError(f"no row of the table has a usable image: {_reasons(_kinds(rejected))}")
-    there = Counter(source.laterality for source in sources)
+        return wanted, list(found.rejected)
+    if not found.mammograms:
+        raise DataError(f"no usable image is named: {reasons(kinds(found.rejected))}; `mammogan data check` lists them")
+    there = Counter(image.laterality or "unknown" for image in found.mammograms)
     sides = ", ".join(f"{side} ({count} images)" for side, count in sorted(there.items()))
-    raise DataError(f"prepare.laterality {laterality} selects nothing: the table has {sides}; set it to one of these")
+    raise DataError(
+        f"prepare.laterality {laterality} selects nothing: there are {sides}; set it to one of these"
+        + ("" if "unknown" not in there else ", or to both where the side is unknown")
+    )
 
 
-def _cut_tiles(
-    config: PrepareConfig, raw: Path, sources: Sequence[Source], rejected: list[Rejected], file: Path
-) -> list[dict[str, str]]:
-    """Write the tiles one after another to `file`; a manifest row for each; to `rejected` what gives none."""
-    rows: list[dict[str, str]] = []
+def rejection(raw: Path, image: Mammogram, reason: str) -> Rejected:
+    """The rejection of an image of `raw`."""
+    return Rejected(image.file.relative_to(raw).as_posix(), image.image_id, reason)
+
+
+def insist_on_enough(config: PrepareConfig, kept: int, rejected: Sequence[Rejected]) -> None:
+    """Stop where all, or more than the share that is allowed, is rejected.
+
+    Raises:
+        DataError: so it is.
+    """
+    share = len(rejected) / max(kept + len(rejected), 1)
+    if kept and share <= config.max_rejected:
+        return
+    what = (
+        "every image was rejected"
+        if not kept
+        else (f"{100 * share:.0f} % of the images were rejected, more than prepare.max_rejected allows")
+    )
+    raise DataError(f"{what}: {reasons(kinds(rejected))}; `mammogan data check` names the files and shows what to mend")
+
+
+def write_array(path: Path, tiles: Iterable[bytes], n: int, config: PrepareConfig) -> None:
+    """Write `n` tiles as an .npy file (n, resolution, resolution), one after another."""
+    descr = {8: "|u1", 16: "<u2"}[config.bits]
+    header = {"descr": descr, "fortran_order": False, "shape": (n, config.resolution, config.resolution)}
     # plain writes: a memory map that outgrows a full disk kills the process instead of raising
-    with file.open("wb") as tiles:
-        for source in tqdm(sources, desc="prepare", unit="image", mininterval=1):
-            name = source.file.relative_to(raw).as_posix()
-            try:
-                pixels = read_pixels(source.file)
-                tile = cut_tile(pixels.image, source.laterality, config.resolution)
-            except DataError as err:
-                rejected.append(Rejected(name, source.image_id, str(err).removeprefix(f"{source.file}: ")))
-                continue
-            tiles.write(tile.image.tobytes())
-            rows.append(_row(source, name, tile, pixels.how))
-    return rows
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for pixels in tiles:
+            file.write(pixels)
 
 
-def _row(source: Source, name: str, tile: Tile, how: str) -> dict[str, str]:
-    with source.file.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+def rejected_id(entry: Rejected, id_key: bytes) -> str:
+    """The keyed id under which rejected.csv names an image: by its image id, else by its path."""
+    return keyed(id_key, "image", entry.image_id) if entry.image_id else keyed(id_key, "file", entry.file)
+
+
+def _cut_missing(config: PrepareConfig, images: Sequence[Mammogram], known: TileCache) -> int:
+    """Cut what the cache does not hold; returns how many files that were."""
+    n = 0
+    with tqdm(desc="prepare", total=len(images), unit="image", mininterval=1, smoothing=0.1) as bar:
+
+        def missing() -> Iterator[Job]:
+            for job in jobs(config, images, known):
+                if known.record(job.key) is None:
+                    yield job
+                else:
+                    bar.update()
+
+        for job, entry in cut_all(missing(), config.workers):
+            if not isinstance(entry, Killed):  # it may fare better next time
+                known.put(job.key, entry)
+            bar.update()
+            n += 1
+    return n
+
+
+def _row(job: Job, record: Mapping[str, str], split: str, index: int, id_key: bytes) -> dict[str, str]:
+    image = job.image
     return {
-        "image_id": source.image_id,
-        "patient_id": source.patient_id,
-        "laterality": source.laterality,
-        "view": source.view,
-        "density": source.density,
-        "cancer": source.cancer,
-        "file": name,
-        "flipped": str(tile.flipped).lower(),
-        "crop_top": str(tile.box.top),
-        "crop_left": str(tile.box.left),
-        "crop_height": str(tile.box.height),
-        "crop_width": str(tile.box.width),
-        "scale": f"{tile.scale:.6g}",
-        "source_sha256": sha256,
-        "pixels": how,
+        "index": str(index),
+        "split": split,
+        "image_id": keyed(id_key, "image", image.image_id),
+        "patient_id": keyed(id_key, "patient", image.patient_id),
+        "patient_known": str(image.patient_known).lower(),
+        "laterality": image.laterality,
+        "view": image.view,
+        "density": image.density,
+        "cancer": image.cancer,
+        "age": image.age,
+        **record,
+        "source_id": keyed(id_key, "source", job.sha256),
     }
 
 
-def _write_array(path: Path, tiles: Path, order: Sequence[int], resolution: int) -> None:
-    """Write the tiles that stand one by one in `tiles` as an .npy file in `order`, and remove `tiles`."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(order), resolution, resolution)}
-    with tiles.open("rb") as source, path.open("wb") as target:
-        np.lib.format.write_array_header_1_0(target, header)
-        for k in order:
-            target.write(_tile_at(source, k, resolution))
-    tiles.unlink()
+def _duplicates(folder: Path, manifest: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Holdout images that nearly equal a training image of, as far as is known, another patient."""
+    arrays = {split: np.load(folder / f"{split}.npy", mmap_mode="r") for split in ("train", "holdout")}
+    ids = {split: [row["image_id"] for row in manifest if row["split"] == split] for split in arrays}
+    with tqdm(desc="near-duplicates", total=len(ids["holdout"]), unit="image", mininterval=1) as bar:
 
+        def progress(done: int) -> None:
+            bar.update(done - bar.n)
 
-def _tile_at(file: BinaryIO, k: int, resolution: int) -> bytes:
-    file.seek(k * resolution * resolution)
-    return file.read(resolution * resolution)
+        pairs = near_duplicates(arrays["train"], arrays["holdout"], progress=progress)
+    return [
+        {
+            "holdout_image_id": ids["holdout"][pair.holdout],
+            "train_image_id": ids["train"][pair.train],
+            "similarity": f"{pair.ncc:.4f}",
+        }
+        for pair in pairs
+    ]
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
@@ -216,13 +247,3 @@ def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str,
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _kinds(rejected: Iterable[Rejected]) -> dict[str, int]:
-    return dict(Counter(entry.reason.split(":")[0] for entry in rejected).most_common())
-
-
-def _reasons(kinds: Mapping[str, int]) -> str:
-    if not kinds:
-        return "0"
-    return f"{sum(kinds.values())} ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})"

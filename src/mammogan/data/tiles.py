@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,16 +15,19 @@ from torch import Tensor
 from mammogan.errors import DataError
 
 Split = Literal["train", "holdout"]
+SPLITS: tuple[Split, Split] = ("train", "holdout")
+Greys = NDArray[np.uint8] | NDArray[np.uint16]
 
 _AGAIN = "run `mammogan prepare` again"
 _BLOCK = 64  # tiles read at a time for the hash
+_KINDS = {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16}
 
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """Tiles uint8 (N, H, W), as far as possible not yet in memory, with a row of the manifest for each."""
+    """Tiles uint8 or uint16 (N, H, W), as far as possible not yet in memory, with a row of the manifest for each."""
 
-    images: NDArray[np.uint8]
+    images: Greys
     manifest: pd.DataFrame
 
     def __len__(self) -> int:
@@ -35,70 +38,58 @@ class Tiles:
         """Width and height of a tile in pixels."""
         return int(self.images.shape[-1])
 
-    def split(self, name: Split) -> "Tiles":
-        """The tiles of one split, in order: a view, not a copy, since `prepare` writes a split in one piece.
-
-        Raises:
-            DataError: there is no such split.
-        """
-        rows = np.flatnonzero((self.manifest["split"] == name).to_numpy())
-        if len(rows) == 0:
-            there = ", ".join(sorted(set(self.manifest["split"])))
-            raise DataError(f"the prepared tiles have no split '{name}', only: {there}; {_AGAIN}")
-        manifest = self.manifest.iloc[rows].reset_index(drop=True)
-        first, last = int(rows[0]), int(rows[-1])
-        in_one_piece = last - first + 1 == len(rows)
-        return Tiles(self.images[first : last + 1] if in_one_piece else self.images[rows], manifest)
+    @property
+    def patients(self) -> list[int]:
+        """The patient of each tile, numbered in the order of appearance: the same under any id key."""
+        codes: list[int] = pd.factorize(self.manifest["patient_id"])[0].tolist()
+        return codes
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of shape and pixels: the same only for the same images in the same order."""
-        digest = hashlib.sha256(str(self.images.shape).encode())
+        """Hash of depth, shape and pixels: the same only for the same images in the same order."""
+        digest = hashlib.sha256(f"{self.images.dtype} {self.images.shape}".encode())
         for start in range(0, len(self.images), _BLOCK):
             digest.update(self.images[start : start + _BLOCK].tobytes())
         return digest.hexdigest()
 
 
-def read_tiles(prepared: Path) -> Tiles:
-    """Open the folder that `prepare` wrote; the images stay on disk as a memory map.
+def read_tiles(prepared: Path, split: Split) -> Tiles:
+    """One split of the folder that `prepare` wrote; the images stay on disk as a memory map.
 
     Raises:
         DataError: the folder is missing or half, its files contradict each other, or a patient is in both
             splits.
     """
-    array, table = prepared / "images.npy", prepared / "manifest.csv"
-    for path in (array, table):
-        if not path.is_file():
-            raise DataError(f"{path} is missing; run `mammogan prepare` first")
-    try:
-        images = np.load(array, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as err:
-        raise DataError(f"{array} is damaged ({type(err).__name__}); {_AGAIN}") from None
-    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1] != images.shape[2]:
-        raise DataError(f"{array} holds {images.dtype} {images.shape}, expected square uint8 tiles (N, S, S); {_AGAIN}")
-    manifest = _read_manifest(table)
-    if len(manifest) != len(images):
-        raise DataError(f"{prepared} is half: {len(images)} images and {len(manifest)} manifest rows; {_AGAIN}")
-    return Tiles(images, manifest)
+    arrays = {name: _read_array(prepared / f"{name}.npy") for name in SPLITS}
+    manifest = read_manifest(prepared)
+    for name, images in arrays.items():
+        rows = int((manifest["split"] == name).sum())
+        if len(images) != rows:
+            raise DataError(f"{prepared} is half: {name}.npy has {len(images)} images, manifest.csv {rows}; {_AGAIN}")
+    return Tiles(arrays[split], manifest[manifest["split"] == split].reset_index(drop=True))
 
 
-def _read_manifest(table: Path) -> pd.DataFrame:
-    """The manifest as text, except: index and crop_* int, scale float, flipped bool."""
+def read_manifest(prepared: Path) -> pd.DataFrame:
+    """The manifest, every column as text, the rows of each split in the order of its array.
+
+    Raises:
+        DataError: it is missing or damaged, or a patient is in both splits.
+    """
+    table = prepared / "manifest.csv"
+    if not table.is_file():
+        raise DataError(f"{table} is missing; run `mammogan prepare` first")
     try:
         manifest = pd.read_csv(table, dtype=str, keep_default_na=False)
-        numbers: dict[str, Any] = {name: int for name in manifest.columns if name.startswith("crop_")}
-        manifest = manifest.astype({"index": int, "scale": float, **numbers})
-        manifest["flipped"] = manifest["flipped"] == "true"
-        patients: dict[str, set[str]] = {
-            name: set(manifest.loc[manifest["split"] == name, "patient_id"]) for name in set(manifest["split"])
-        }
+        patients = {name: set(manifest.loc[manifest["split"] == name, "patient_id"]) for name in SPLITS}
+        there = set(manifest["split"])
+        in_order = all(part["index"].tolist() == [*map(str, range(len(part)))] for _, part in manifest.groupby("split"))
     except (ValueError, KeyError, OSError) as err:
         raise DataError(f"{table} is damaged ({type(err).__name__}); {_AGAIN}") from None
-    if not set(patients) <= {"train", "holdout"}:
-        raise DataError(f"{table} has the splits {', '.join(sorted(patients))}, expected train, holdout; {_AGAIN}")
-    if manifest["index"].tolist() != list(range(len(manifest))):
-        raise DataError(f"{table} is not in the order of images.npy; {_AGAIN}")
-    both = sorted(patients.get("train", set()) & patients.get("holdout", set()))
+    if there != set(SPLITS):
+        raise DataError(f"{table} has the splits {', '.join(sorted(there))}, expected train, holdout; {_AGAIN}")
+    if not in_order:
+        raise DataError(f"{table} is not in the order of the arrays beside it; {_AGAIN}")
+    both = sorted(patients["train"] & patients["holdout"])
     if both:
         raise DataError(
             f"{table}: {len(both)} patients are in both splits ({', '.join(both[:3])}), "
@@ -108,10 +99,38 @@ def _read_manifest(table: Path) -> pd.DataFrame:
 
 
 def to_model(images: Tensor) -> Tensor:
-    """uint8 (N, 1, H, W) in [0, 255] -> float32, same shape, in [-1, 1]."""
-    return images.float() / 127.5 - 1
+    """Grey levels (N, 1, H, W), uint8 in [0, 255] or of any other integer type in [0, 65535] -> float32 in [-1, 1]."""
+    return images.float() / (127.5 if images.dtype == torch.uint8 else 32767.5) - 1
 
 
-def to_uint8(images: Tensor) -> Tensor:
-    """Float (N, 1, H, W), about [-1, 1] -> uint8, same shape: rounded, what lies outside clipped."""
-    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+def to_pixels(images: Tensor, bits: int) -> Tensor:
+    """Float (N, 1, H, W), about [-1, 1] -> uint8, or uint16 for 16 bits: rounded, what lies outside clipped."""
+    if bits == 8:
+        return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return ((images.float() + 1) * 32767.5).round().clamp(0, 65535).to(torch.uint16)
+
+
+def depth(images: Greys) -> int:
+    """The bits of a grey level: 8 for uint8, 16 for uint16."""
+    return _KINDS[images.dtype]
+
+
+def to_8_bits(images: Greys) -> NDArray[np.uint8]:
+    """Grey levels of any shape in 8 bits, the nearest ones: what is scored and shown, real and synthetic alike."""
+    if images.dtype == np.uint8:
+        return images.astype(np.uint8, copy=False)
+    return ((images.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _read_array(array: Path) -> Greys:
+    if not array.is_file():
+        raise DataError(f"{array} is missing; run `mammogan prepare` first")
+    try:
+        images: Greys = np.load(array, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as err:
+        raise DataError(f"{array} is damaged ({type(err).__name__}); {_AGAIN}") from None
+    if images.dtype not in _KINDS or images.ndim != 3 or images.shape[1] != images.shape[2]:
+        raise DataError(
+            f"{array} holds {images.dtype} {images.shape}, expected square uint8 or uint16 tiles (N, S, S); {_AGAIN}"
+        )
+    return images

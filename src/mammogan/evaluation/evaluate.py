@@ -4,13 +4,15 @@ The level of an FID depends on the number of images as much as on their quality,
 the FID between two patient-disjoint halves of the real images, and the generator's FID at that same number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mammogan.config import EvaluateConfig
+from mammogan.data.tiles import Greys, to_8_bits
 from mammogan.errors import EvaluationError
 from mammogan.evaluation.features import PROTOCOL
 from mammogan.evaluation.frechet import frechet_distance
@@ -59,7 +61,7 @@ class Scores:
 def evaluate(
     config: EvaluateConfig,
     real: NDArray[np.float32],
-    patients: Sequence[str],
+    patients: Sequence[Hashable],
     fake: NDArray[np.float32],
     real_floor: Floor | None = None,
 ) -> Scores:
@@ -107,7 +109,7 @@ def evaluate(
     )
 
 
-def floor(config: EvaluateConfig, real: NDArray[np.float32], patients: Sequence[str]) -> Floor:
+def floor(config: EvaluateConfig, real: NDArray[np.float32], patients: Sequence[Hashable]) -> Floor:
     """FID and KID between halves of the real images, (N, 2048), that share no patient.
 
     Halves have at most `config.n_images` images, so that the generator can be scored at the same number.
@@ -121,7 +123,7 @@ def floor(config: EvaluateConfig, real: NDArray[np.float32], patients: Sequence[
     if np.mean(fids) < 1e-6:
         raise EvaluationError(
             f"the {len(real)} real images score an FID of {np.mean(fids):.1e} against each other, so they are"
-            " all the same image; look at prepared/images.npy"
+            " all the same image; look at prepared/train.npy"
         )
     return Floor(
         fid=float(np.mean(fids)),
@@ -132,23 +134,23 @@ def floor(config: EvaluateConfig, real: NDArray[np.float32], patients: Sequence[
     )
 
 
-def spread(fakes: NDArray[np.uint8]) -> float:
-    """Mean over the pixels of the standard deviation over the images, uint8 (N, ..., H, W), in grey levels.
+def spread(images: Greys) -> float:
+    """Mean over the pixels of the standard deviation over the images (N, ..., H, W), in 8-bit grey levels.
 
     Near zero when a generator answers every z with the same image. The images may be memory-mapped: they are read in
     blocks, and sums of integers are exact.
     """
-    n = len(fakes)
-    total = np.zeros(fakes.shape[1:], np.int64)
+    n = len(images)
+    total = np.zeros(images.shape[1:], np.int64)
     squares = np.zeros_like(total)
     for start in range(0, n, _BLOCK):
-        block = fakes[start : start + _BLOCK].astype(np.uint16)  # 255 squared still fits
+        block = to_8_bits(images[start : start + _BLOCK]).astype(np.uint16)  # 255 squared still fits
         total += block.sum(axis=0, dtype=np.int64)
         squares += np.square(block).sum(axis=0, dtype=np.int64)
     return float(np.sqrt(n * squares - total**2).mean() / n)
 
 
-def _halves(config: EvaluateConfig, real: NDArray[np.float32], patients: Sequence[str]) -> list[Halves]:
+def _halves(config: EvaluateConfig, real: NDArray[np.float32], patients: Sequence[Hashable]) -> list[Halves]:
     """Pairs of index arrays, all of one length, without a common patient within a pair."""
     if len(real) != len(patients):
         raise EvaluationError(f"{len(real)} real images but {len(patients)} patient ids; one is needed for each image")
@@ -166,7 +168,7 @@ def _halves(config: EvaluateConfig, real: NDArray[np.float32], patients: Sequenc
     return [(a[:n], b[:n]) for a, b in splits]
 
 
-def _split_by_patient(rng: np.random.Generator, ids: NDArray[np.str_]) -> Halves:
+def _split_by_patient(rng: np.random.Generator, ids: NDArray[Any]) -> Halves:
     """Shuffled indices of all images of some random patients, about half of the images, and of the others."""
     counts = dict(zip(*np.unique(ids, return_counts=True), strict=True))
     drawn = rng.permutation(list(counts))

@@ -16,16 +16,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mammogan import atomic
+from mammogan.data.tiles import Greys, to_8_bits
 from mammogan.errors import EvaluationError
 from mammogan.evaluation.inception import FEATURES, INPUT_PX, Inception
 
 PROTOCOL = "inception20151205_pil-bicubic299"
 
 
-def features(
-    net: Inception, images: NDArray[np.uint8], batch_size: int, progress: Callable[[int], None]
-) -> NDArray[np.float32]:
-    """Pool3 features of grey images: uint8 (N, H, W) or (N, 1, H, W), 0 black -> float32 (N, 2048).
+def features(net: Inception, images: Greys, batch_size: int, progress: Callable[[int], None]) -> NDArray[np.float32]:
+    """Pool3 features of grey images: uint8 or uint16 (N, H, W) or (N, 1, H, W), 0 black -> float32 (N, 2048).
+
+    16 bits are rounded to 8 first, so that the protocol is the same for both depths.
 
     Computed in full precision on the device that holds `net`, whatever autocast or TF32 setting surrounds the
     call; the batch size moves a feature by rounding only. `progress` receives the number of images done after
@@ -44,7 +45,7 @@ def features(
         torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if device.type == "cuda" else nullcontext(),
     ):
         for start in range(0, len(images), batch_size):
-            batch = np.stack([_resized(image) for image in images[start : start + batch_size]])
+            batch = np.stack([_resized(to_8_bits(image)) for image in images[start : start + batch_size]])
             grey = torch.from_numpy(batch).to(device)[:, None]  # (n, 1, 299, 299), [0, 255]
             rgb = ((grey - 128) / 128).expand(-1, 3, -1, -1)
             found[start : start + len(batch)] = net(rgb.contiguous(memory_format=torch.channels_last)).cpu()
@@ -78,11 +79,11 @@ def cached_features(
     return kept
 
 
-def _checked(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if images.dtype != np.uint8:
+def _checked(images: Greys) -> Greys:
+    if images.dtype not in (np.uint8, np.uint16):
         raise EvaluationError(
-            f"images for the FID network are {images.dtype}, expected uint8 grey levels in [0, 255]; convert"
-            " them with data.tiles.to_uint8, since other ranges give numbers that are not FIDs"
+            f"images for the FID network are {images.dtype}, expected grey levels, uint8 or uint16; convert"
+            " them with data.tiles.to_pixels, since other ranges give numbers that are not FIDs"
         )
     if images.ndim == 4 and images.shape[1] == 1:
         images = images[:, 0]

@@ -15,10 +15,12 @@ class Generator(nn.Module):
     Attributes:
         z_dim: length of a latent.
         resolution: height and width of an image, in pixels.
+        bits: grey depth of the images that it learns and draws, 8 or 16.
     """
 
     z_dim: int
     resolution: int
+    bits: int = 8
 
     def forward(self, z: Tensor, *, truncation: float = 1.0, noise: Noise = None) -> Tensor:
         """Standard normal latents (N, z_dim) -> float images (N, 1, resolution, resolution) in about [-1, 1].

@@ -9,7 +9,6 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
-from torch import nn
 
 from mammogan import __version__, atomic
 from mammogan.config import DCGANConfig, StyleGANConfig, TrainConfig
@@ -21,16 +20,18 @@ _KEY = "mammogan"
 _SECTIONS: dict[str, type[DCGANConfig] | type[StyleGANConfig]] = {"dcgan": DCGANConfig, "stylegan": StyleGANConfig}
 
 
-def save(path: Path, G: nn.Module, config: TrainConfig, resolution: int, extra: Mapping[str, str] | None = None) -> str:
+def save(path: Path, G: Generator, config: TrainConfig, resolution: int, extra: Mapping[str, str] | None = None) -> str:
     """Write the generator, whole or not at all; the same weights give the same bytes.
 
-    The header holds model, architecture, resolution, version of mammogan and `extra`. Returns the file's sha256.
+    The header holds model, architecture, resolution, grey depth, version of mammogan and `extra`. Returns the sha256 of
+    the file.
     """
     architecture = config.dcgan if config.model == "dcgan" else config.stylegan
     header = {
         "model": config.model,
         "architecture": architecture.model_dump(),
         "resolution": resolution,
+        "bits": G.bits,
         "version": __version__,
         "extra": dict(extra or {}),
     }
@@ -59,6 +60,7 @@ def load(path: Path) -> Generator:
         header = json.loads(metadata[_KEY])
         architecture = _SECTIONS[header["model"]].model_validate(header["architecture"])
         G = build_generator(architecture, header["resolution"])
+        G.bits = header["bits"]
         G.load_state_dict(load_file(path))
     except (SafetensorError, OSError, KeyError, ValueError, ValidationError, TrainingError, RuntimeError) as err:
         raise DataError(f"{path} is damaged or from another version ({_first_line(err)}); {mend}") from err

@@ -43,12 +43,13 @@ def generate(config: GenerateConfig, G: Generator, stamp: Stamp, out: Path) -> N
             "synthetic": True,
             **config.model_dump(),
             "resolution": G.resolution,
+            "bits": G.bits,
             **dataclasses.asdict(stamp),
         }
         atomic.write_text(folder / "manifest.json", json.dumps(facts, indent=2) + "\n")
 
 
-def _images(G: Generator, config: GenerateConfig) -> Iterator[NDArray[np.uint8]]:
+def _images(G: Generator, config: GenerateConfig) -> Iterator[NDArray[np.uint8] | NDArray[np.uint16]]:
     """The images (H, W) of the set, drawn a few at a time."""
     for first in range(0, config.n_images, _DRAWN_AT_ONCE):
         n = min(_DRAWN_AT_ONCE, config.n_images - first)

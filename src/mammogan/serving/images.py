@@ -30,8 +30,11 @@ class Stamp:
     weights_sha256: str
 
 
-def png(image: NDArray[np.uint8], stamp: Stamp, seed: int, index: int, truncation: float) -> bytes:
-    """Grey levels (H, W) as PNG; the same arguments give the same bytes, whatever store the model lies in."""
+def png(image: NDArray[np.uint8] | NDArray[np.uint16], stamp: Stamp, seed: int, index: int, truncation: float) -> bytes:
+    """Grey levels (H, W), uint8 or uint16, as PNG of that depth.
+
+    The same arguments give the same bytes, whatever store the model lies in.
+    """
     text = PngInfo()
     text.add_text("synthetic", "true")
     text.add_text("model", stamp.model)

@@ -64,6 +64,7 @@ class SyntheticMammograms(PythonModel):
                 ).decode(),
                 "width": image.shape[1],
                 "height": image.shape[0],
+                "bits": self._G.bits,
                 "synthetic": True,
                 **dataclasses.asdict(self._stamp),
             }

@@ -5,13 +5,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mammogan.data.tiles import to_uint8
+from mammogan.data.tiles import to_pixels
 from mammogan.models.generator import Generator, source
 
 
 @torch.inference_mode()
 def sample(G: Generator, n: int, seed: int, truncation: float = 1.0, batch_size: int = 16, first: int = 0) -> Tensor:
-    """Images `first` to `first + n - 1` of a seed by a generator in eval mode: uint8 (n, 1, R, R) on the CPU.
+    """Images `first` to `first + n - 1` of a seed by a generator in eval mode: (n, 1, R, R) on the CPU.
+
+    uint8, or uint16 where the generator draws 16 bits.
 
     A longer request with the same seed starts with the same images, byte for byte at the same `batch_size`. No
     global random state is read or changed, so that threads may share G.
@@ -22,14 +24,14 @@ def sample(G: Generator, n: int, seed: int, truncation: float = 1.0, batch_size:
     if G.training:
         raise ValueError("sample needs a generator in eval mode; call G.eval() first")
     device = next(G.parameters()).device
-    batches = [torch.empty((0, 1, G.resolution, G.resolution), dtype=torch.uint8)]
+    batches = [torch.empty((0, 1, G.resolution, G.resolution), dtype=torch.uint8 if G.bits == 8 else torch.uint16)]
     for start in range(0, n, batch_size):
         # The last batch is full too: kernels for other batch sizes may round differently.
         indices = range(first + start, first + start + batch_size)
         z = torch.from_numpy(np.stack([_latent(seed, index, G.z_dim) for index in indices])).to(device)
         noise = [source(seed, index, torch.device("cpu")) for index in indices]
         images = G(z, truncation=truncation, noise=noise)
-        batches.append(to_uint8(images.float())[: n - start].cpu())
+        batches.append(to_pixels(images.float(), G.bits)[: n - start].cpu())
     return torch.cat(batches)
 
 

@@ -27,6 +27,7 @@ _ANSWER = {
     "image_png_base64": "string",
     "width": "long",
     "height": "long",
+    "bits": "long",
     "synthetic": "boolean",
     "model": "string",
     "model_version": "string",

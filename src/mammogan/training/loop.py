@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mammogan.config import TrainConfig
-from mammogan.data.tiles import to_model
+from mammogan.data.tiles import Greys, depth, to_model
 from mammogan.errors import TrainingError
 from mammogan.models import Generator
 from mammogan.models.generator import normal, source
@@ -62,7 +62,7 @@ class _Progress:
 
 def train(
     config: TrainConfig,
-    images: NDArray[np.uint8],
+    images: Greys,
     *,
     data_sha256: str,
     folder: Path,
@@ -70,7 +70,7 @@ def train(
     snapshot: Callable[[Generator, int], None],
     progress: Callable[[int], None],
 ) -> TrainResult:
-    """Train `config.model` on uint8 images (N, R, R), or go on from the last checkpoint in `folder`.
+    """Train `config.model` on uint8 or uint16 images (N, R, R), or go on from the last checkpoint in `folder`.
 
     All chance is a function of (seed, n_images) and the order of the data of (seed, epoch), so on a CPU a run that
     was killed and called again ends with the same weights, bit for bit. The last, smaller batch of an epoch is
@@ -97,6 +97,7 @@ def train(
     with _out_of_memory_explained(config, resolution):
         nets = new_networks(config, resolution, device, precision)
         G_ema = copy.deepcopy(nets.G).eval().requires_grad_(False)
+    G_ema.bits = depth(images)
     at = _Progress()
     identity = f"{config.model_dump_json()} {precision} {data_sha256}"
     snapshot_steps = sorted({round(n_steps * k / config.evaluations) for k in range(config.evaluations + 1)})
@@ -200,11 +201,12 @@ def _out_of_memory_explained(config: TrainConfig, resolution: int) -> Iterator[N
         ) from err
 
 
-def _batch(images: NDArray[np.uint8], config: TrainConfig, step: int) -> Tensor:
-    """Real images of a step, uint8 (N, 1, R, R): a quarter of the bytes of floats on the way to the device."""
+def _batch(images: Greys, config: TrainConfig, step: int) -> Tensor:
+    """Real images of a step (N, 1, R, R), uint8 or int32: 8 bits are a quarter of the floats' bytes on their way."""
     epoch, index = divmod(step, len(images) // config.batch_size)
     rows = _order(config.seed, epoch, len(images))[index * config.batch_size : (index + 1) * config.batch_size]
-    return torch.from_numpy(np.asarray(images[rows]))[:, None]
+    batch = images[rows]
+    return torch.from_numpy(batch if batch.dtype == np.uint8 else batch.astype(np.int32))[:, None]
 
 
 @lru_cache(maxsize=1)  # one drawing serves all steps of an epoch

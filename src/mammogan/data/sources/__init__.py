@@ -1,0 +1,95 @@
+"""Raw mammograms and their labels: every layout that `prepare` reads, found without opening a pixel."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from mammogan.config import SOURCE_NAMES, ColumnName, SourceName
+from mammogan.data.sources import (
+    cbis_ddsm,
+    cdd_cesm,
+    cmmd,
+    folder,
+    inbreast,
+    mias,
+    mini_ddsm,
+    phantom,
+    rsna,
+    rsna_roi,
+    vindr,
+)
+from mammogan.data.sources.files import LINK, Files, list_files
+from mammogan.data.sources.reader import Reader
+from mammogan.data.sources.records import Catalogue, Mammogram, Rejected
+from mammogan.errors import DataError
+
+__all__ = ["READERS", "Catalogue", "Mammogram", "Rejected", "catalogue"]
+
+READERS: dict[SourceName, Reader] = {
+    "rsna": rsna.READER,
+    "rsna-roi": rsna_roi.READER,
+    "cbis-ddsm": cbis_ddsm.READER,
+    "cmmd": cmmd.READER,
+    "cdd-cesm": cdd_cesm.READER,
+    "vindr": vindr.READER,
+    "inbreast": inbreast.READER,
+    "mias": mias.READER,
+    "mini-ddsm": mini_ddsm.READER,
+    "phantom": phantom.READER,
+    "folder": folder.READER,
+}
+
+
+def catalogue(
+    root: Path, source: Literal["auto"] | SourceName = "auto", columns: Mapping[ColumnName, str] | None = None
+) -> Catalogue:
+    """Every image under `root` with its labels, and all that does not fit, in an order that depends on names alone.
+
+    Args:
+        root: the data folder.
+        source: the layout; `auto` recognises it from files and columns.
+        columns: our name of a column -> the table's, for the source `folder`.
+
+    Raises:
+        DataError: `root` is missing or empty, its layout is not recognised or not that of `source`, a table is no
+            use, or nothing at all was found.
+    """
+    files = list_files(root)
+    if columns and source not in ("auto", "folder"):
+        raise DataError(f"prepare.columns belongs to the source folder, not to {source}; set one or the other")
+    name, why = _choose(files, source, columns)
+    found = folder.read(files, columns) if name == "folder" else READERS[name].read(files)
+    found.reject_unmet(files.links_out, LINK)
+    found.reject_unmet(files.unnameable, "file name is no text: rename it")
+    if not (found.mammograms or found.rejected):
+        raise DataError(
+            f"{root} holds no image of the source {name}, which expects {READERS[name].expects}; "
+            f"found: {files.summary()}"
+        )
+    return Catalogue(name, "; ".join(filter(None, (why, found.note))), found.mammograms, found.rejected)
+
+
+def _choose(files: Files, source: str, columns: Mapping[ColumnName, str] | None) -> tuple[SourceName, str]:
+    """The layout to read, and why; `folder` is recognised only where none of the others is."""
+    if source != "auto":
+        name = next((name for name in SOURCE_NAMES if name == source), None)
+        if name is None:
+            raise DataError(f"prepare.source is '{source}'; give auto or one of {', '.join(SOURCE_NAMES)}")
+        return name, "prepare.source says so"
+    if columns:
+        return "folder", "prepare.columns maps the columns of a table"
+    whys = {name: READERS[name].recognise(files) for name in SOURCE_NAMES if name != "folder"}
+    fits = {name: why for name, why in whys.items() if why}
+    why = None if fits else folder.READER.recognise(files)
+    if why:
+        return "folder", why
+    if len(fits) == 1:
+        return next(iter(fits.items()))
+    choose = f"set prepare.source to one of {', '.join(SOURCE_NAMES)}"
+    if fits:
+        several = "; ".join(f"{name} ({why})" for name, why in fits.items())
+        raise DataError(f"{files.root} fits several sources: {several}; {choose}")
+    raise DataError(
+        f"{files.root} is of no known layout, found: {files.summary()}{folder.what_is_missing(files)}; {choose} "
+        "(folder: any images, with or without a table)"
+    )

@@ -1,0 +1,144 @@
+"""Label tables as people save them: CSV of any common kind, and Excel sheets, as rows of stripped text."""
+
+import csv
+import difflib
+import io
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mammogan.errors import DataError
+
+_DELIMITERS = ",;\t"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: its cells by column key, and the number of its line (of its row, in a sheet), from 1."""
+
+    number: int
+    cells: Mapping[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        return self.cells.get(column, "")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that was read whole.
+
+    Attributes:
+        file: where it lies.
+        columns: how each column is spelt, by its key: lower case, underscores for blanks and hyphens.
+        rows: every row that is not blank.
+        overlong: the numbers of rows that have more cells than there are columns, which are not in `rows`.
+    """
+
+    file: Path
+    columns: Mapping[str, str]
+    rows: Sequence[Row]
+    overlong: Sequence[int]
+
+    def need(self, *names: str) -> None:
+        """Check that every one of the columns `names` (keys) is there.
+
+        Raises:
+            DataError: one is missing; the message names the column that is spelt most like it.
+        """
+        missing = [name for name in names if name not in self.columns]
+        if missing:
+            raise DataError(
+                f"{self.file} lacks the column {', '.join(missing)}{nearest(missing[0], self.columns.values())}; "
+                f"found: {', '.join(self.columns.values())}"
+            )
+
+
+def key(name: str) -> str:
+    """A column name without regard to case, blanks, hyphens and underscores at its ends."""
+    return re.sub(r"[\s_\-]+", "_", name.strip().lower()).strip("_")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """` (nearest: '...')` of those `names` that resemble `name`, or nothing."""
+    keys = {key(other): other for other in names}
+    close = difflib.get_close_matches(key(name), keys, n=1, cutoff=0.5)
+    return f" (nearest: '{keys[close[0]]}')" if close else ""
+
+
+def read_table(file: Path) -> Table:
+    """Read a CSV (comma, semicolon or tab; UTF-8, with or without a mark, or Windows-1252) or .xlsx table.
+
+    Raises:
+        DataError: it cannot be read, is empty, has no rows, or has a column twice.
+    """
+    lines = _sheet(file) if file.suffix.lower() in {".xlsx", ".xls"} else _csv_lines(file)
+    filled = [(number, cells) for number, cells in lines if any(cells)]
+    if not filled:
+        raise DataError(f"{file} is empty; it needs a header and a row for each image")
+    header = filled[0][1]
+    keys = [key(name) for name in header]
+    twice = [name for name, count in Counter(keys).items() if count > 1 and name]
+    if twice:
+        raise DataError(f"{file} has the column {', '.join(twice)} twice; keep one")
+    if len(filled) == 1:
+        raise DataError(f"{file} has a header but no rows; it needs a row for each image")
+    columns = {name: spelt for name, spelt in zip(keys, header, strict=True) if name}
+    rows, overlong = [], []
+    for number, cells in filled[1:]:
+        if any(cells[len(keys) :]):
+            overlong.append(number)
+        else:
+            rows.append(Row(number, {name: cell for name, cell in zip(keys, cells, strict=False) if name}))
+    return Table(file, columns, rows, overlong)
+
+
+def _csv_lines(file: Path) -> list[tuple[int, list[str]]]:
+    text = _text(file)
+    delimiter = _delimiter(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        return [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except csv.Error as err:
+        raise DataError(f"{file} cannot be read as a CSV table: {err} (line {reader.line_num}); mend it") from None
+
+
+def _text(file: Path) -> str:
+    try:
+        raw = file.read_bytes()
+    except OSError as err:
+        raise DataError(f"{file} cannot be read ({type(err).__name__}); copy it again") from None
+    if b"\0" in raw:
+        raise DataError(f"{file} is not a text table (it holds zero bytes); save it as 'CSV UTF-8'")
+    for encoding in ("utf-8-sig", "cp1252"):
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise DataError(f"{file} is neither UTF-8 nor Windows-1252 text; save it as 'CSV UTF-8'")
+
+
+def _delimiter(text: str) -> str:
+    """The delimiter that the header has most of, outside quotes."""
+    header = re.sub(r'"[^"]*"', "", next((line for line in text.splitlines() if line.strip(" \t,;")), ""))
+    return max(_DELIMITERS, key=header.count)
+
+
+def _sheet(file: Path) -> list[tuple[int, list[str]]]:
+    """The first sheet of an Excel file."""
+    import pandas as pd  # here, since most sets need neither pandas nor openpyxl
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of extensions to the format, which hold no cells
+            frame = pd.read_excel(file, header=None, dtype=str, keep_default_na=False)
+    except ImportError as err:
+        raise DataError(f"{file} needs the package {err.name or 'openpyxl'}; or save it as CSV") from None
+    except Exception as err:  # the parser raises whatever it likes on damaged input
+        raise DataError(
+            f"{file} cannot be read as an Excel table ({type(err).__name__}); save it as .xlsx or CSV"
+        ) from None
+    rows = frame.to_numpy(dtype=object).tolist()
+    return [(number, [str(cell).strip() for cell in cells]) for number, cells in enumerate(rows, start=1)]

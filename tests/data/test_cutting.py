@@ -1,0 +1,60 @@
+"""The key of a cut in the cache: all that shapes a cut is in it."""
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_prepare import config
+
+import mammogan.data
+from mammogan.data.cache import tile_cache
+from mammogan.data.cutting import CUTTING, jobs
+from mammogan.data.sources import Mammogram
+
+DATA = Path(mammogan.data.__file__).parent
+
+
+def imported_by(name: str) -> set[str]:
+    """The modules of this area that a module needs, directly or not."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((DATA / name).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mammogan.data."):
+            module = f"{(node.module or '').removeprefix('mammogan.data.')}.py"
+            found |= {module} | imported_by(module)
+    return found
+
+
+def test_every_module_that_shapes_a_cut_is_in_its_key():
+    assert set(CUTTING) == {"cut.py"} | imported_by("cut.py")
+
+
+@pytest.fixture
+def image(tmp_path) -> Mammogram:
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "a.png")
+    return Mammogram(tmp_path / "a.png", "i", "p", True, "L", "MLO", "B", "0", "50")
+
+
+def key(tmp_path, image, **changes) -> str:
+    with tile_cache(tmp_path / "tiles.db") as cache:
+        (job,) = jobs(config(**changes), [image], cache)
+    return job.key
+
+
+@pytest.mark.parametrize("changes", [{"resolution": 64}, {"bits": 16}, {"pectoral": "mask"}, {"decoding": "full"}])
+def test_a_setting_that_shapes_a_cut_changes_its_key(tmp_path, image, changes):
+    assert key(tmp_path, image, **changes) != key(tmp_path, image)
+
+
+@pytest.mark.parametrize("changes", [{"seed": 5}, {"workers": 7}, {"laterality": "both"}, {"max_rejected": 1.0}])
+def test_other_settings_do_not(tmp_path, image, changes):
+    assert key(tmp_path, image, **changes) == key(tmp_path, image)
+
+
+def test_labels_that_steer_the_cut_change_the_key_and_others_do_not(tmp_path, image):
+    plain = key(tmp_path, image)
+    assert key(tmp_path, replace(image, laterality="R")) != plain
+    assert key(tmp_path, replace(image, view="CC")) != plain
+    assert key(tmp_path, replace(image, patient_id="q", cancer="1", density="D", age="")) == plain
