@@ -57,7 +57,7 @@ BAD_TABLES = [
     (GOOD.encode("utf-32"), "is not a text table"),
     (b"PK\x03\x04\x00\x00", "is not a text table"),
     (HEADER.encode() + b"\x81\x8d,L,1,a.png\n", "neither UTF-8 nor Windows-1252"),
-    (b"image_id,lat\na,L\n", r"lacks the column patient_id .*, laterality, it has: image_id, lat"),
+    (b"image_id,lat\na,L\n", r"lacks the column patient_id .*, laterality, found: image_id, lat"),
     (b"patinet_id,laterality,image_id\np,L,a\n", r"lacks the column patient_id \(nearest: 'patinet_id'\)"),
     (b"patient_id,side,image_id\np,L,a\n", "lacks the column laterality"),
     (b"patient_id,laterality,number\np,L,a\n", "lacks the column file or image_id"),
@@ -116,3 +116,12 @@ def test_any_bytes_as_a_table_give_a_catalogue_or_one_clear_error(tmp_path_facto
     assert all(mammogram.file.is_file() for mammogram in found.mammograms)
     assert len({mammogram.image_id for mammogram in found.mammograms}) == len(found.mammograms)
     assert all(entry.reason for entry in found.rejected)
+
+
+@pytest.mark.parametrize("source", ["folder", "auto"])
+def test_a_table_without_a_header_is_told_without_quoting_its_first_row(tmp_path, source):
+    (tmp_path / "labels.csv").write_text("DOE JANE,19391127,L,CC\nROE ANN,19400101,R,CC\n")
+    (tmp_path / "a.png").write_bytes(b"x")
+    with pytest.raises(DataError, match="its first row holds values, not the names of columns") as err:
+        catalogue(tmp_path, source)
+    assert "DOE" not in str(err.value)

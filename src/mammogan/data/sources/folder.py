@@ -15,7 +15,7 @@ from mammogan.data.sources.headers import Seen, read_header
 from mammogan.data.sources.listed import OWN_NAMES, own_names, read_listed
 from mammogan.data.sources.reader import Reader
 from mammogan.data.sources.records import Collection
-from mammogan.data.sources.tables import Table, key, nearest
+from mammogan.data.sources.tables import Table, found, key, nearest
 from mammogan.errors import DataError
 
 TABLES = ("labels.csv", "metadata.csv", "description.csv", "train.csv")
@@ -61,7 +61,7 @@ def what_is_missing(files: Files) -> str:
         missing.append("file or image_id")
     if not missing:
         return ""
-    return f"; {tables[0]} lacks the column {', '.join(missing)}, it has: {', '.join(columns.values())}"
+    return f"; {tables[0]} lacks the column {', '.join(missing)}, {found(columns)}"
 
 
 def read(files: Files, columns: Mapping[ColumnName, str] | None = None) -> Collection:
@@ -108,7 +108,7 @@ def _names(table: Table, columns: Mapping[ColumnName, str]) -> dict[str, str]:
         if key(spelt) not in table.columns:
             raise DataError(
                 f"{table.file} has no column '{spelt}', which prepare.columns gives for {own}"
-                f"{nearest(spelt, table.columns.values())}; found: {', '.join(table.columns.values())}"
+                f"{nearest(spelt, table.columns.values())}; {found(table.columns)}"
             )
         names[own] = key(spelt)
     if not {"file", "image_id"} & set(names):

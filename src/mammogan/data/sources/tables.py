@@ -13,6 +13,7 @@ from pathlib import Path
 from mammogan.errors import DataError
 
 _DELIMITERS = ",;\t"
+_VALUE = re.compile(r"[\d.,:/_]+|l|r|left|right|cc|mlo")  # what stands in a row and in no header, as a key
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Table:
         if missing:
             raise DataError(
                 f"{self.file} lacks the column {', '.join(missing)}{nearest(missing[0], self.columns.values())}; "
-                f"found: {', '.join(self.columns.values())}"
+                f"{found(self.columns)}"
             )
 
 
@@ -66,6 +67,13 @@ def nearest(name: str, names: Iterable[str]) -> str:
     keys = {key(other): other for other in names}
     close = difflib.get_close_matches(key(name), keys, n=1, cutoff=0.5)
     return f" (nearest: '{keys[close[0]]}')" if close else ""
+
+
+def found(columns: Mapping[str, str]) -> str:
+    """The names of the columns, for a message; never the first row of a table without a header: it may name people."""
+    if any(_VALUE.fullmatch(name) for name in columns):
+        return "its first row holds values, not the names of columns; put a header above it"
+    return f"found: {', '.join(columns.values())}"
 
 
 def read_table(file: Path) -> Table:
