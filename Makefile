@@ -63,6 +63,7 @@ bench: setup  ## the benchmarks behind every claim of speed
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python benchmarks/dcgan_step.py
 	$(BIN)/python benchmarks/prepare_dicom.py
+	$(BIN)/python benchmarks/prepare_workers.py
 
 clean:  ## remove results and stores; data, code and settings stay
 	rm -rf prepared studies registry synthetic reports checkpoints mlflow.db* optuna.db* .cache .locks

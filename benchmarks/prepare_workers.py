@@ -27,14 +27,14 @@ ROOT = Path(__file__).parents[1]
 def make(folder: Path, n: int, height: int) -> None:
     """`n` patients with one left image each, no two files alike, in the layout of the RSNA competition."""
     stored = film(height)
-    rows = ["patient_id,image_id,laterality,view"]
+    rows = ["patient_id,image_id,laterality,view,cancer"]
     for number in range(n):
         path = folder / "data" / "train_images" / str(number) / f"{number}.dcm"
         path.parent.mkdir(parents=True)
         other = stored.copy()
         other[number, :9] = 4095 - number  # in the background: another file, the same work
         write(path, other, SYNTAXES["jpeg2000"])
-        rows.append(f"{number},{number},L,CC")
+        rows.append(f"{number},{number},L,CC,0")
     (folder / "data" / "train.csv").write_text("\n".join(rows), encoding="utf-8")
     shutil.copy(ROOT / "dvc.yaml", folder)
 
@@ -56,12 +56,15 @@ def prepare(folder: Path, workers: int, decoding: str) -> tuple[float, float]:
     environment = {**os.environ, "MAMMOGAN_ID_KEY": str(folder.parent / "id.key")}
     start, peak = time.monotonic(), 0
     command = [sys.executable, "-c", "from mammogan.cli import main; main()", "prepare"]
-    with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL) as run:
+    with tempfile.TemporaryFile() as said:
+        run = subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said)
         family = psutil.Process(run.pid)
         while run.poll() is None:
             peak = max(peak, _resident(family))
             time.sleep(0.05)
-    assert run.returncode == 0
+        if run.returncode != 0:
+            said.seek(0)
+            raise SystemExit(said.read().decode()[-2000:])
     return time.monotonic() - start, peak / 2**20
 
 
