@@ -37,6 +37,7 @@ def test_the_settings_of_the_paper_hold_its_table_1():
         paper = config.load(ROOT / "settings" / f"{name}.yaml")
         assert paper.study.array == array
         assert (paper.prepare.resolution, paper.prepare.laterality) == (512, "L")
+        assert (paper.prepare.source, paper.prepare.expected_images) == ("rsna-roi", 1821)
         for factors in (paper.study.factors.dcgan, paper.study.factors.stylegan):
             assert factors.lr == [0.0001, 0.0002, 0.0003]
             assert factors.batch_size == [16, 32, 64]

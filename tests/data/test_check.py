@@ -4,14 +4,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_prepare import KEY, config, half_disk, raw, write_row  # noqa: F401 (raw is a fixture)
 
 from mammogan.data.check import check, find
 from mammogan.data.ids import keyed
 from mammogan.errors import DataError
+from raw_data import KEY, config, half_disk, write_row
 
 
-def test_what_would_be_kept_and_rejected_is_told_with_files_and_nothing_is_written(raw, tmp_path):  # noqa: F811
+def test_what_would_be_kept_and_rejected_is_told_with_files_and_nothing_is_written(raw, tmp_path):
     (raw / "images" / "0L.png").write_bytes(b"nothing")
     half_disk("L", 90).save(raw / "images" / "stray.png")
     before = sorted(tmp_path.rglob("*"))
@@ -30,7 +30,7 @@ def test_what_would_be_kept_and_rejected_is_told_with_files_and_nothing_is_writt
     assert found.sheet.ndim == 3
 
 
-def test_where_nothing_is_kept_there_is_no_sheet(raw):  # noqa: F811
+def test_where_nothing_is_kept_there_is_no_sheet(raw):
     for file in (raw / "images").iterdir():
         file.write_bytes(b"nothing")
     found = check(config(), raw)
@@ -38,7 +38,7 @@ def test_where_nothing_is_kept_there_is_no_sheet(raw):  # noqa: F811
     assert "kept 0 images" in found.text
 
 
-def test_more_images_than_the_sheet_holds_are_drawn_by_the_seed(raw):  # noqa: F811
+def test_more_images_than_the_sheet_holds_are_drawn_by_the_seed(raw):
     for number in range(30):
         name = f"more{number}"
         half_disk("L", 60 + 5 * number, radius=30 + number % 9).save(raw / "images" / f"{name}.png")
@@ -48,7 +48,7 @@ def test_more_images_than_the_sheet_holds_are_drawn_by_the_seed(raw):  # noqa: F
     assert (first != other).any()
 
 
-def test_an_id_leads_back_to_its_file_under_its_key_alone(raw):  # noqa: F811
+def test_an_id_leads_back_to_its_file_under_its_key_alone(raw):
     image, patient = keyed(KEY, "image", "3L"), keyed(KEY, "patient", "p3")
     (raw / "images" / "stray.png").write_bytes(b"x")
     stray = keyed(KEY, "file", "images/stray.png")

@@ -13,10 +13,10 @@ from mammogan.data.copies import COPY_NCC, Pair, closest, near_duplicates
 from mammogan.data.phantom import DENSITIES, draw
 from mammogan.data.pixels import read_pixels
 from mammogan.errors import DataError
+from real_sets import SHARED, needs_real_sets
 from tile_of import tile_of
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "phantoms" / "images"
-REAL = Path(__file__).parents[3] / "shared" / "mammograms" / "cdd-cesm-cc"
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +91,10 @@ def test_fresh_phantoms_are_not_flagged(phantoms):
     assert ncc.min() > 0.1  # all breasts have something in common; nothing is compared where this is 0
 
 
+@needs_real_sets
 @pytest.mark.parametrize("resolution", [64, 256])
 def test_real_mammograms_are_told_from_their_copies(resolution):
-    if not REAL.is_dir():
-        pytest.skip("there are no real mammograms here")
-    files = sorted((REAL / "images").glob("*.png"))[:40]
+    files = sorted((SHARED / "cdd-cesm-cc" / "images").glob("*.png"))[:40]
     tiles = np.stack([tile_of(read_pixels(file).image, "", resolution) for file in files])
     _, fresh = closest(tiles[:20], tiles[20:])
     assert fresh.max() < COPY_NCC

@@ -14,10 +14,7 @@ from mammogan.data.cut import Tile, cut_file, padding
 from mammogan.data.outline import Box
 from mammogan.data.phantom import draw
 from mammogan.errors import DataError
-
-SHARED = Path(__file__).parents[3] / "shared" / "mammograms"
-
-SHARED = Path(__file__).parents[3] / "shared" / "mammograms"
+from real_sets import SHARED, needs_real_sets
 
 
 class StandIn:
@@ -184,7 +181,7 @@ def test_reduced_decoding_stays_within_42_decibels_and_in_the_same_box(cut, side
     assert decibels(reduced.image, full.image) >= 42
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real test sets are not beside this checkout")
+@needs_real_sets
 @pytest.mark.parametrize("image_id", ["418861524", "1396659204"])
 @pytest.mark.parametrize("resolution", [64, 128, 256])
 def test_real_jpeg_2000_stays_within_42_decibels_too(image_id, resolution):
@@ -234,10 +231,9 @@ def test_an_oblique_view_without_a_muscle_is_left_as_it_is(cut):
     np.testing.assert_array_equal(tile.image, cut(half_disk()).image)
 
 
+@needs_real_sets
 def test_real_films_lie_at_the_left_edge_without_their_markers():
     films = sorted((SHARED / "cbis-ddsm-dicom" / "original").glob("*.dcm"))
-    if not films:
-        pytest.skip(f"no real mammograms at {SHARED}")
     for film in films:
         tile = cut_file(film, "", "CC", resolution=128, bits=8, pectoral="mask", decoding="reduced")
         assert tile.burnt_in

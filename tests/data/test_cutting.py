@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_prepare import config
 
 import mammogan.data
 from mammogan.data.cache import tile_cache
 from mammogan.data.cutting import CUTTING, jobs
 from mammogan.data.sources import Mammogram
+from raw_data import config
 
 DATA = Path(mammogan.data.__file__).parent
 

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,8 +21,9 @@ from scipy import ndimage
 from dicom_files import PLAIN, texture, write_dicom
 from mammogan.data.dicom import open_dicom
 from mammogan.data.pixels import open_raw
+from real_sets import SHARED, needs_real_sets
 
-SHARED = Path(__file__).parents[3] / "shared" / "mammograms" / "cbis-ddsm-dicom"
+FILMS = SHARED / "cbis-ddsm-dicom"
 LOSSLESS = (*PLAIN, RLELossless, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless)
 
 
@@ -98,22 +98,22 @@ def test_nothing_of_the_patient_is_kept(tmp_path):
 
 
 def _hashed_dicoms() -> list[tuple[str, str]]:
-    if not SHARED.is_dir():
+    if not FILMS.is_dir():
         return []
-    with (SHARED / "metadata.csv").open(encoding="utf-8", newline="") as file:
+    with (FILMS / "metadata.csv").open(encoding="utf-8", newline="") as file:
         return [(row["file"], row["pixel_sha256"]) for row in csv.DictReader(file)]
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real test sets are not beside this checkout")
+@needs_real_sets
 @pytest.mark.parametrize(("file", "sha256"), _hashed_dicoms())
 def test_real_files_are_decoded_bit_for_bit(file, sha256):
-    raw = open_dicom(SHARED / file)
+    raw = open_dicom(FILMS / file)
     assert hashlib.sha256(np.ascontiguousarray(raw.stored(), dtype="<u2")).hexdigest() == sha256
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real test sets are not beside this checkout")
+@needs_real_sets
 def test_real_dicoms_come_out_with_a_black_background():
-    for path in sorted(SHARED.glob("rsna_layout/**/*.dcm")):
+    for path in sorted(FILMS.glob("rsna_layout/**/*.dcm")):
         image = open_raw(path).read().image
         # more than half of each film is background
         assert np.median(image) == pytest.approx(0.005, abs=0.06), path.name

@@ -1,10 +1,8 @@
 """The edge of the pectoral muscle, against the muscle that phantoms are drawn with, and on real films."""
 
 import csv
-from pathlib import Path
 
 import numpy as np
-import pytest
 
 from mammogan.data.breast import breast_mask, find_breast
 from mammogan.data.outline import bounding_box
@@ -12,8 +10,8 @@ from mammogan.data.pectoral import in_muscle, muscle_edge
 from mammogan.data.phantom import DENSITIES, LATERALITIES, _Chance, draw
 from mammogan.data.phantom_shape import draw_build, draw_shape
 from mammogan.data.pixels import read_pixels
+from real_sets import SHARED, needs_real_sets
 
-SHARED = Path(__file__).parents[3] / "shared" / "mammograms"
 HEIGHT = 256
 
 
@@ -82,10 +80,9 @@ def test_points_lie_in_the_muscle_up_to_its_edge():
     assert inside.tolist() == [[True, True, False], [True, False, False], [False, False, False]]
 
 
+@needs_real_sets
 def test_real_oblique_films_show_a_muscle_and_craniocaudal_ones_none():
     folder = SHARED / "cbis-ddsm-dicom"
-    if not folder.is_dir():
-        pytest.skip(f"no real mammograms at {folder}")
     with (folder / "metadata.csv").open(encoding="utf-8", newline="") as file:
         films = [row for row in csv.DictReader(file) if row["file"].startswith("rsna_layout")]
     for film in films:

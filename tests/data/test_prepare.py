@@ -26,27 +26,8 @@ from mammogan.data.prepared import Prepared
 from mammogan.data.sources import Mammogram, catalogue
 from mammogan.data.split import holdout_patients
 from mammogan.errors import DataError
-
-SHARED = Path(__file__).parents[3] / "shared" / "mammograms"
-KEY = b"k" * 32
-
-
-def config(**changes: Any) -> PrepareConfig:
-    settings = {
-        "source": "auto",
-        "columns": None,
-        "laterality": "L",
-        "resolution": 32,
-        "bits": 8,
-        "pectoral": "keep",
-        "decoding": "reduced",
-        "holdout_fraction": 0.25,
-        "max_rejected": 0.5,
-        "expected_images": None,
-        "workers": 2,
-        "seed": 0,
-    }
-    return PrepareConfig(**{**settings, **changes})
+from raw_data import KEY, config, half_disk, write_row
+from real_sets import SHARED, needs_real_sets
 
 
 def prepare(settings: PrepareConfig, raw: Path, out: Path, id_key: bytes = KEY) -> Prepared:
@@ -55,31 +36,6 @@ def prepare(settings: PrepareConfig, raw: Path, out: Path, id_key: bytes = KEY) 
 
 def hashed(patient: str) -> str:
     return keyed(KEY, "patient", patient)
-
-
-def half_disk(side: str, grey: int, radius: int = 40) -> Image.Image:
-    y, x = np.ogrid[:100, :60]
-    image = np.where((y - 50) ** 2 + x**2 <= radius**2, grey, 2).astype(np.uint8)
-    return Image.fromarray(image if side == "L" else image[:, ::-1])
-
-
-def write_row(root: Path, row: str) -> None:
-    with (root / "labels.csv").open("a", encoding="utf-8") as file:
-        file.write(row + "\n")
-
-
-@pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    """Eight patients, the first two with cancer, each with a left and a right image of a grey of their own."""
-    root = tmp_path / "data"
-    (root / "images").mkdir(parents=True)
-    write_row(root, "image_id,file,patient_id,laterality,view,density,cancer")
-    for patient in range(8):
-        for side in "LR":
-            image_id = f"{patient}{side}"
-            half_disk(side, 100 + 10 * patient).save(root / "images" / f"{image_id}.png")
-            write_row(root, f"{image_id},images/{image_id}.png,p{patient},{side},CC,B,{int(patient < 2)}")
-    return root
 
 
 @pytest.fixture
@@ -245,7 +201,7 @@ def test_a_killed_run_leaves_the_earlier_tiles_and_the_next_one_goes_on(raw, out
         Image.effect_noise((900, 1600), 30).save(raw / "images" / f"big{number}.png", compress_level=1)
         write_row(raw, f"big{number},images/big{number}.png,q{number},L,CC,B,0")
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
+        f"import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}; "
         "from pathlib import Path; import test_prepare as t; "
         f"t.prepare(t.config(resolution=64), Path({str(raw)!r}), Path({str(out)!r}))"
     )
@@ -394,7 +350,7 @@ def test_preparing_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real test sets are not beside this checkout")
+@needs_real_sets
 def test_real_mammograms_of_both_sides_end_with_the_chest_wall_at_the_left():
     images = catalogue(SHARED / "cdd-cesm-cc").mammograms
     for image in images[4::8]:  # the faintest, IM0005, among them
@@ -404,7 +360,7 @@ def test_real_mammograms_of_both_sides_end_with_the_chest_wall_at_the_left():
         assert tile.image[:, :4].mean() > tile.image[:, -4:].mean() + 5, image.image_id
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real test sets are not beside this checkout")
+@needs_real_sets
 def test_all_real_dicoms_of_the_rsna_layout_become_tiles(out):
     raw = SHARED / "cbis-ddsm-dicom" / "rsna_layout"
     result = prepare_with_cache(config(laterality="both"), raw, out, cache=out.parent / "tiles.db", id_key=KEY)

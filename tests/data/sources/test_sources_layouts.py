@@ -7,9 +7,9 @@ import pytest
 from raw_folders import RSNA, add, by_id, kinds, labels_of, write, write_dicom, write_sheet
 
 from mammogan.data.sources import catalogue
+from real_sets import SHARED, needs_real_sets
 
 ROOT = Path(__file__).parents[3]
-SHARED = ROOT.parent / "shared" / "mammograms"
 CASES = "patient_id,breast_density,left or right breast,image view,abnormality id,pathology,image file path\n"
 
 
@@ -253,7 +253,7 @@ def test_phantoms(tmp_path):
     assert labels_of(found.mammograms[0]) == ("P0001", "L", "CC", "A", "0", "")
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real test sets are not beside this checkout")
+@needs_real_sets
 @pytest.mark.parametrize(
     ("folder", "source", "n", "known"),
     [
