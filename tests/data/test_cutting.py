@@ -4,13 +4,10 @@ import ast
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import mammogan.data
-from mammogan.data.cache import tile_cache
-from mammogan.data.cutting import CUTTING, jobs
+from mammogan.data.cutting import CUTTING, cut_key
 from mammogan.data.sources import Mammogram
 from raw_data import config
 
@@ -33,28 +30,29 @@ def test_every_module_that_shapes_a_cut_is_in_its_key():
 
 @pytest.fixture
 def image(tmp_path) -> Mammogram:
-    Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "a.png")
     return Mammogram(tmp_path / "a.png", "i", "p", True, "L", "MLO", "B", "0", "50")
 
 
-def key(tmp_path, image, **changes) -> str:
-    with tile_cache(tmp_path / "tiles.db") as cache:
-        (job,) = jobs(config(**changes), [image], cache)
-    return job.key
+def key(image, **changes) -> str:
+    return cut_key(config(**changes), image, "source")
 
 
 @pytest.mark.parametrize("changes", [{"resolution": 64}, {"bits": 16}, {"pectoral": "mask"}, {"decoding": "full"}])
-def test_a_setting_that_shapes_a_cut_changes_its_key(tmp_path, image, changes):
-    assert key(tmp_path, image, **changes) != key(tmp_path, image)
+def test_a_setting_that_shapes_a_cut_changes_its_key(image, changes):
+    assert key(image, **changes) != key(image)
 
 
 @pytest.mark.parametrize("changes", [{"seed": 5}, {"workers": 7}, {"laterality": "both"}, {"max_rejected": 1.0}])
-def test_other_settings_do_not(tmp_path, image, changes):
-    assert key(tmp_path, image, **changes) == key(tmp_path, image)
+def test_other_settings_do_not(image, changes):
+    assert key(image, **changes) == key(image)
 
 
-def test_labels_that_steer_the_cut_change_the_key_and_others_do_not(tmp_path, image):
-    plain = key(tmp_path, image)
-    assert key(tmp_path, replace(image, laterality="R")) != plain
-    assert key(tmp_path, replace(image, view="CC")) != plain
-    assert key(tmp_path, replace(image, patient_id="q", cancer="1", density="D", age="")) == plain
+def test_labels_that_steer_the_cut_change_the_key_and_others_do_not(image):
+    plain = key(image)
+    assert key(replace(image, laterality="R")) != plain
+    assert key(replace(image, view="CC")) != plain
+    assert key(replace(image, patient_id="q", cancer="1", density="D", age="")) == plain
+
+
+def test_another_file_has_another_key(image):
+    assert cut_key(config(), image, "source") != cut_key(config(), image, "other")

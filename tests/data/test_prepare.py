@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import mammogan.data.cutting
 import mammogan.data.prepare
 from mammogan.config import PrepareConfig
+from mammogan.data.cache import TileCache
 from mammogan.data.cut import cut_file
 from mammogan.data.ids import keyed
 from mammogan.data.phantom import draw
@@ -139,6 +141,58 @@ def test_only_new_images_are_decoded(raw, out):
     assert prepare(config(), raw, out).decoded == 1
     assert prepare(config(resolution=64), raw, out).decoded == 9
     assert prepare(config(), raw, out).decoded == 0
+
+
+def test_what_is_decoded_and_what_is_known_are_counted_apart_from_what_is_rejected(raw, out):
+    (raw / "images" / "0L.png").write_bytes(b"nothing")
+    first, second = prepare(config(), raw, out), prepare(config(seed=1), raw, out)
+    assert (first.decoded, first.known, second.decoded, second.known) == (8, 0, 0, 8)
+
+
+def in_this_process(function: Any, items: Any, workers: int, preload: str) -> Any:
+    return ((item, function(item)) for item in items)
+
+
+def test_a_lack_of_memory_or_of_permission_is_no_fault_of_the_file_and_not_remembered(raw, out, monkeypatch):
+    errors = {"0L": MemoryError(), "1L": PermissionError(13, "no")}
+
+    def failing(path: Path, *args: Any, **settings: Any) -> Any:
+        if path.stem in errors:
+            raise errors[path.stem]
+        return cut_file(path, *args, **settings)
+
+    monkeypatch.setattr(mammogan.data.cutting, "outcomes", in_this_process)
+    with monkeypatch.context() as once:
+        once.setattr(mammogan.data.cutting, "cut_file", failing)
+        assert prepare(config(), raw, out).rejected == {"too large for the memory": 1, "cannot be read": 1}
+    assert prepare(config(), raw, out).rejected == {}
+
+
+def test_a_file_that_changes_while_it_is_read_is_rejected_for_now(raw, out, monkeypatch):
+    def cut_and_touch(path: Path, *args: Any, **settings: Any) -> Any:
+        tile = cut_file(path, *args, **settings)
+        if path.stem == "0L":
+            half_disk("L", 222).save(path)
+        return tile
+
+    monkeypatch.setattr(mammogan.data.cutting, "outcomes", in_this_process)
+    with monkeypatch.context() as once:
+        once.setattr(mammogan.data.cutting, "cut_file", cut_and_touch)
+        assert prepare(config(), raw, out).rejected == {"changed while it was read": 1}
+    assert prepare(config(), raw, out).rejected == {}
+
+
+def test_a_file_that_vanishes_is_rejected_and_the_rest_goes_on(raw, out, monkeypatch):
+    identify = TileCache.identify
+
+    def vanished(cache: TileCache, path: Path) -> Any:
+        if path.stem == "0L":
+            path.unlink()
+        return identify(cache, path)
+
+    monkeypatch.setattr(TileCache, "identify", vanished)
+    result = prepare(config(), raw, out)
+    assert (result.train + result.holdout, result.rejected) == (7, {"cannot be read": 1})
 
 
 def test_a_rejected_image_is_not_decoded_again_either(raw, out):
@@ -317,7 +371,7 @@ def test_all_images_rejected_is_an_error_that_keeps_the_earlier_result(raw, out)
     assert [path.name for path in out.parent.iterdir() if path.name.startswith(".")] == []
 
 
-@pytest.mark.parametrize("function", ["write_array", "_write_table", "_cut_missing"])
+@pytest.mark.parametrize("function", ["write_array", "_write_table", "_cut_all"])
 def test_a_full_disk_is_one_message_and_keeps_the_earlier_result(raw, out, monkeypatch, function):
     prepare(config(), raw, out)
     before = fingerprint(out)

@@ -1,8 +1,8 @@
 """Look at raw mammograms before anything is written: what `prepare` would keep, what it would reject, and why."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +10,21 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mammogan.config import PrepareConfig
+from mammogan.data.area import area_mean
 from mammogan.data.breast import OVERVIEW_PX
-from mammogan.data.cut import cut_file
-from mammogan.data.cutting import CRASHED, Job, cut_all
+from mammogan.data.cutting import Cut, cut, cut_images
 from mammogan.data.ids import keyed
 from mammogan.data.outline import Box
 from mammogan.data.pixels import open_raw
-from mammogan.data.pool import Killed
+from mammogan.data.pool import cores, outcomes
 from mammogan.data.prepare import of_side, rejected_id, rejection
 from mammogan.data.prepared import kinds, reasons
 from mammogan.data.sheet import BeforeAfter, before_and_after
 from mammogan.data.sources import Mammogram, catalogue
+from mammogan.errors import DataError
 
 SHOWN = 24
+_SIDE = 200  # px of each picture of the sheet
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,15 @@ def check(config: PrepareConfig, raw: Path) -> Checked:
     """
     found = catalogue(raw, config.source, config.columns)
     wanted, rejected = of_side(config.laterality, found)
-    todo = [Job(image, "", "", config) for image in wanted]
-    records: dict[Path, Mapping[str, str]] = {}
-    for job, entry in tqdm(cut_all(todo, config.workers), "check", len(todo), unit="image", mininterval=1):
-        records[job.image.file] = CRASHED if isinstance(entry, Killed) else entry.record
-    kept = [(image, records[image.file]) for image in wanted if "reason" not in records[image.file]]
-    rejected += [
-        rejection(raw, image, records[image.file]["reason"]) for image in wanted if "reason" in records[image.file]
-    ]
+    with tqdm(desc="check", total=len(wanted), unit="image", mininterval=1) as bar:
+        cuts, _ = cut_images(config, wanted, None, bar.update)
+    kept = [cut for cut in cuts if not cut.reason]
+    rejected += [rejection(raw, cut) for cut in cuts if cut.reason]
     lines = [f"source {found.source}: {found.why}", *_kept_lines(kept)]
     lines.append(f"{len(found.mammograms) - len(wanted)} images of the other side")
     lines.append(f"rejected {reasons(kinds(rejected))}")
     lines += [f"  {entry.file or entry.image_id}: {entry.reason}" for entry in sorted(rejected, key=lambda e: e.file)]
-    return Checked("\n".join(lines), _sheet(config, kept))
+    return Checked("\n".join(lines), _sheet(config, raw, kept))
 
 
 def find(config: PrepareConfig, raw: Path, ids: Sequence[str], id_key: bytes) -> dict[str, list[str]]:
@@ -76,40 +74,57 @@ def find(config: PrepareConfig, raw: Path, ids: Sequence[str], id_key: bytes) ->
     return files
 
 
-def _kept_lines(kept: Sequence[tuple[Mammogram, Mapping[str, str]]]) -> list[str]:
-    images = [image for image, _ in kept]
+def _kept_lines(kept: Sequence[Cut]) -> list[str]:
+    images = [cut.image for cut in kept]
     lines = [f"kept {len(kept)} images of {len({image.patient_id for image in images})} patients"]
     for name in ("laterality", "view", "density", "cancer"):
         counts = Counter(getattr(image, name) or "not given" for image in images)
         lines.append(f"  {name}: {', '.join(f'{value} {count}' for value, count in sorted(counts.items()))}")
     for name in ("pixels", "pectoral"):
-        counts = Counter(record[name] for _, record in kept)
+        counts = Counter(cut.record[name] for cut in kept)
         lines.append(f"  {name}: {', '.join(f'{value} ({count})' for value, count in counts.most_common(6))}")
     unknown = sum(not image.patient_known for image in images)
-    burnt_in = [image for image, record in kept if record["burnt_in"] == "true"]
-    lines.append(f"  unknown patient: {unknown}; text or markers beside the breast: {len(burnt_in)}")
+    burnt_in = sum(cut.record["burnt_in"] == "true" for cut in kept)
+    lines.append(f"  unknown patient: {unknown}; text or markers beside the breast: {burnt_in}")
     return lines
 
 
-def _sheet(config: PrepareConfig, kept: Sequence[tuple[Mammogram, Mapping[str, str]]]) -> NDArray[np.uint8] | None:
-    if not kept:
+def _sheet(config: PrepareConfig, raw: Path, kept: Sequence[Cut]) -> NDArray[np.uint8] | None:
+    """The contact sheet of some of the images; each is read again, and shrunk by the process that reads it."""
+    chosen = sorted(np.random.default_rng(config.seed).permutation(len(kept))[:SHOWN])
+    todo = [_Shown(kept[k].image, kept[k].image.file.relative_to(raw).as_posix(), config) for k in chosen]
+    drawn = {}
+    with tqdm(desc="contact sheet", total=len(todo), unit="image", mininterval=1) as bar:
+        for shown, pair in outcomes(_draw, todo, config.workers or cores(), "mammogan.data.check"):
+            if isinstance(pair, BeforeAfter):
+                drawn[shown.file] = pair
+            bar.update()
+    pairs = [drawn[shown.file] for shown in todo if shown.file in drawn]
+    return before_and_after(pairs, side=_SIDE) if pairs else None
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """An image to be shown; travels to a worker process."""
+
+    image: Mammogram
+    file: str
+    config: PrepareConfig
+
+
+def _draw(shown: _Shown) -> BeforeAfter | None:
+    """The picture of an image; None where it cannot be read a second time. Runs in a worker."""
+    image = shown.image
+    try:
+        tile = cut(shown.config, image)
+        raw = open_raw(image.file)
+        level = max(k for k in raw.reductions if k == 1 or max(raw.height, raw.width) >= k * OVERVIEW_PX)
+        before = raw.read(level).image
+    except (DataError, OSError, MemoryError):
         return None
-    chosen = np.random.default_rng(config.seed).permutation(len(kept))[:SHOWN]
-    return before_and_after([_pair(config, kept[k][0]) for k in sorted(chosen)])
-
-
-def _pair(config: PrepareConfig, image: Mammogram) -> BeforeAfter:
-    raw = open_raw(image.file)
-    level = max(level for level in raw.reductions if level == 1 or max(raw.height, raw.width) >= level * OVERVIEW_PX)
-    tile = cut_file(
-        image.file,
-        image.laterality,
-        image.view,
-        resolution=config.resolution,
-        bits=config.bits,
-        pectoral=config.pectoral,
-        decoding=config.decoding,
-    )
-    box = Box(*(side // level for side in (tile.box.top, tile.box.left, tile.box.height, tile.box.width)))
-    caption = " ".join(filter(None, (image.laterality, image.view, image.density and f"density {image.density}")))
-    return BeforeAfter(raw.read(level).image, box, tile.image, f"{caption or 'no labels'}\n{tile.how}")
+    shrunk = min(1.0, 2 * _SIDE / max(before.shape))
+    before = area_mean(before, *(max(1, round(shrunk * side)) for side in before.shape))
+    box = Box(*(round(shrunk * side / level) for side in astuple(tile.box)))
+    labels = [image.laterality, image.view, image.density and f"density {image.density}", tile.inverted and "inverted"]
+    caption = ", ".join(str(label) for label in labels if label) or "no labels"
+    return BeforeAfter(before, box, tile.image, f"{caption}\n{'/'.join(shown.file.split('/')[-2:])}")

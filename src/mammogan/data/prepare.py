@@ -4,7 +4,7 @@ import csv
 import errno
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,8 @@ from mammogan.atomic import new_folder
 from mammogan.config import PrepareConfig
 from mammogan.data.cache import TileCache, tile_cache
 from mammogan.data.copies import near_duplicates
-from mammogan.data.cutting import CRASHED, Job, cut_all, jobs
+from mammogan.data.cutting import Cut, cut_images
 from mammogan.data.ids import keyed
-from mammogan.data.pool import Killed
 from mammogan.data.prepared import Prepared, kinds, reasons
 from mammogan.data.sources import Catalogue, Mammogram, Rejected, catalogue
 from mammogan.data.split import holdout_patients
@@ -72,28 +71,21 @@ def prepare(config: PrepareConfig, raw: Path, out: Path, *, cache: Path, id_key:
     found = catalogue(raw, config.source, config.columns)
     wanted, rejected = of_side(config.laterality, found)
     try:
-        with tile_cache(cache) as known, new_folder(out) as folder:
-            decoded = _cut_missing(config, wanted, known)
-            kept = []
-            for job in jobs(config, wanted, known):
-                record = known.record(job.key) or CRASHED
-                if "reason" in record:
-                    rejected.append(
-                        Rejected(job.image.file.relative_to(raw).as_posix(), job.image.image_id, record["reason"])
-                    )
-                else:
-                    kept.append((job, record))
+        with tile_cache(cache, id_key) as known, new_folder(out) as folder:
+            cuts, n_decoded = _cut_all(config, wanted, known)
+            kept = [cut for cut in cuts if not cut.reason]
+            rejected += [rejection(raw, cut) for cut in cuts if cut.reason]
             insist_on_enough(config, len(kept), rejected)
-            holdout = holdout_patients([job.image for job, _ in kept], config.holdout_fraction, config.seed)
+            holdout = holdout_patients([cut.image for cut in kept], config.holdout_fraction, config.seed)
             splits = {
-                "train": [entry for entry in kept if entry[0].image.patient_id not in holdout],
-                "holdout": [entry for entry in kept if entry[0].image.patient_id in holdout],
+                "train": [cut for cut in kept if cut.image.patient_id not in holdout],
+                "holdout": [cut for cut in kept if cut.image.patient_id in holdout],
             }
             manifest = []
-            for split, entries in splits.items():
-                pixels = (known.pixels(job.key) for job, _ in entries)
-                write_array(folder / f"{split}.npy", pixels, len(entries), config)
-                manifest += [_row(job, record, split, index, id_key) for index, (job, record) in enumerate(entries)]
+            for split, members in splits.items():
+                pixels = (known.pixels(cut.key) for cut in members)
+                write_array(folder / f"{split}.npy", pixels, len(members), config)
+                manifest += [_row(cut, split, index, id_key) for index, cut in enumerate(members)]
             duplicates = _duplicates(folder, manifest)
             _write_table(folder / "manifest.csv", MANIFEST_COLUMNS, manifest)
             _write_table(folder / "near_duplicates.csv", DUPLICATE_COLUMNS, duplicates)
@@ -117,11 +109,12 @@ def prepare(config: PrepareConfig, raw: Path, out: Path, *, cache: Path, id_key:
         holdout=len(splits["holdout"]),
         train_patients=len({row["patient_id"] for row in manifest if row["split"] == "train"}),
         holdout_patients=len(holdout),
-        unknown_patients=sum(not job.image.patient_known for job, _ in kept),
+        unknown_patients=sum(not cut.image.patient_known for cut in kept),
         other_side=len(found.mammograms) - len(wanted),
-        burnt_in=sum(record["burnt_in"] == "true" for _, record in kept),
+        burnt_in=sum(cut.record["burnt_in"] == "true" for cut in kept),
         near_duplicates=len(duplicates),
-        decoded=decoded,
+        decoded=n_decoded,
+        known=len(cuts) - n_decoded,
         rejected=kinds(rejected),
         expected=config.expected_images,
     )
@@ -146,9 +139,9 @@ def of_side(laterality: str, found: Catalogue) -> tuple[list[Mammogram], list[Re
     )
 
 
-def rejection(raw: Path, image: Mammogram, reason: str) -> Rejected:
-    """The rejection of an image of `raw`."""
-    return Rejected(image.file.relative_to(raw).as_posix(), image.image_id, reason)
+def rejection(raw: Path, cut: Cut) -> Rejected:
+    """The rejection of an image of `raw` that gave no tile."""
+    return Rejected(cut.image.file.relative_to(raw).as_posix(), cut.image.image_id, cut.reason)
 
 
 def insist_on_enough(config: PrepareConfig, kept: int, rejected: Sequence[Rejected]) -> None:
@@ -180,32 +173,19 @@ def write_array(path: Path, tiles: Iterable[bytes], n: int, config: PrepareConfi
 
 
 def rejected_id(entry: Rejected, id_key: bytes) -> str:
-    """The keyed id under which rejected.csv names an image: by its image id, else by its path."""
-    return keyed(id_key, "image", entry.image_id) if entry.image_id else keyed(id_key, "file", entry.file)
+    """The keyed id under which rejected.csv names an image: by its image id, else by its path; empty without both."""
+    if entry.image_id:
+        return keyed(id_key, "image", entry.image_id)
+    return keyed(id_key, "file", entry.file) if entry.file else ""
 
 
-def _cut_missing(config: PrepareConfig, images: Sequence[Mammogram], known: TileCache) -> int:
-    """Cut what the cache does not hold; returns how many files that were."""
-    n = 0
+def _cut_all(config: PrepareConfig, images: Sequence[Mammogram], known: TileCache) -> tuple[list[Cut], int]:
     with tqdm(desc="prepare", total=len(images), unit="image", mininterval=1, smoothing=0.1) as bar:
-
-        def missing() -> Iterator[Job]:
-            for job in jobs(config, images, known):
-                if known.record(job.key) is None:
-                    yield job
-                else:
-                    bar.update()
-
-        for job, entry in cut_all(missing(), config.workers):
-            if not isinstance(entry, Killed):  # it may fare better next time
-                known.put(job.key, entry)
-            bar.update()
-            n += 1
-    return n
+        return cut_images(config, images, known, bar.update)
 
 
-def _row(job: Job, record: Mapping[str, str], split: str, index: int, id_key: bytes) -> dict[str, str]:
-    image = job.image
+def _row(cut: Cut, split: str, index: int, id_key: bytes) -> dict[str, str]:
+    image = cut.image
     return {
         "index": str(index),
         "split": split,
@@ -217,8 +197,8 @@ def _row(job: Job, record: Mapping[str, str], split: str, index: int, id_key: by
         "density": image.density,
         "cancer": image.cancer,
         "age": image.age,
-        **record,
-        "source_id": keyed(id_key, "source", job.sha256),
+        **cut.record,
+        "source_id": cut.source_id,
     }
 
 

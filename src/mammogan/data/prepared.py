@@ -24,6 +24,7 @@ class Prepared:
     burnt_in: int
     near_duplicates: int
     decoded: int
+    known: int  # from earlier runs
     rejected: Mapping[str, int]  # by kind of reason
     expected: int | None
 
@@ -36,7 +37,7 @@ class Prepared:
             f"train {self.train} ({self.train_patients} patients), "
             f"holdout {self.holdout} ({self.holdout_patients} patients); "
             f"{self.other_side} images of the other side; rejected {reasons(self.rejected)}; "
-            f"{self.decoded} decoded, {n - self.decoded} known from earlier runs",
+            f"{self.decoded} decoded, {self.known} known from earlier runs",
         ]
         if self.unknown_patients:
             told.append(

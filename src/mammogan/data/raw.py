@@ -14,6 +14,10 @@ from mammogan.errors import DataError
 MAX_PIXELS = 2**27  # 134 megapixels, five times the largest mammogram met; above it a header is taken for damaged
 
 
+class UnreadError(DataError):
+    """The fault of the machine, not of the file: not to be remembered."""
+
+
 @dataclass(frozen=True)
 class Pixels:
     """An image as float32 (H, W) in [0, 1], bright = dense tissue, and how it was reached.
