@@ -121,6 +121,7 @@ def data() -> Data:
         rejected=rejected,
         near_duplicates=0,
         resolution=32,
+        bits=8,
         laterality="L",
         source="Made by `mammogan phantom`, seed 2026.",
         phantoms=True,
@@ -280,6 +281,12 @@ def test_a_long_list_of_rejected_files_is_cut_and_counted(dcgan, data):
     markdown, _ = write({"dcgan": dcgan}, replace(data, rejected=rejected))
     assert "**Rejected: 1,500** (1,500 × smaller than asked)." in markdown
     assert "… and 1,480 more" in markdown
+
+
+def test_the_depth_of_the_tiles_is_said_and_that_scores_are_of_eight_bits(dcgan, data):
+    assert "resized to 32 × 32 px, 8 bit; left breasts" in write({"dcgan": dcgan}, data)[0]
+    markdown, _ = write({"dcgan": dcgan}, replace(data, bits=16))
+    assert "resized to 32 × 32 px, 16 bit (scored and shown here in 8); left breasts" in markdown
 
 
 def test_what_the_split_cannot_promise_is_said(dcgan, data):

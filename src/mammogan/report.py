@@ -43,7 +43,7 @@ class Data:
     one row an image.
     rejected: columns image_id, reason.
     near_duplicates: holdout images that nearly equal a training image.
-    resolution: side of the square tiles, px. laterality: L, R or both, as asked for.
+    resolution: side of the square tiles, px. bits: their grey depth, 8 or 16. laterality: L, R or both, as asked for.
     source: where the images come from, one or two sentences of plain text.
     phantoms: the images were drawn by a program. sha256: content hash or DVC hash of the data.
     """
@@ -52,6 +52,7 @@ class Data:
     rejected: pd.DataFrame
     near_duplicates: int
     resolution: int
+    bits: int
     laterality: str
     source: str
     phantoms: bool
@@ -408,7 +409,8 @@ def _measured(
         "## What was measured, and on what data",
         f"{kind} {_text(data.source)}",
         f"Every image was cropped to the breast, padded to a square without distortion and resized to "
-        f"{data.resolution} × {data.resolution} px; "
+        f"{data.resolution} × {data.resolution} px, {data.bits} bit"
+        f"{' (scored and shown here in 8)' if data.bits > 8 else ''}; "
         f"{_SIDES.get(data.laterality, data.laterality)} breasts, chest wall at the left edge. "
         f"{_split(data)} Training and all scores here use the train part alone.",
         _table(["split", "images", "patients", "sides", "views"], per_split, left=0),

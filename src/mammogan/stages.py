@@ -20,7 +20,7 @@ from mammogan import report as page
 from mammogan.config import Checkout, Config, EvaluateConfig, ModelName, TrainConfig
 from mammogan.data import phantom
 from mammogan.data.prepare import ABOUT_FILE
-from mammogan.data.tiles import Tiles, read_manifest, read_tiles, to_8_bits
+from mammogan.data.tiles import Tiles, depth, read_manifest, read_tiles, to_8_bits
 from mammogan.design import analysis
 from mammogan.design.arrays import Array, audit, find_array
 from mammogan.design.study import Report, Response, Row
@@ -269,6 +269,7 @@ def report(here: Checkout, settings: Config) -> str:
         rejected=pd.read_csv(prepared / "rejected.csv", dtype=str, keep_default_na=False),
         near_duplicates=len(pd.read_csv(prepared / "near_duplicates.csv")),
         resolution=tiles.resolution,
+        bits=depth(tiles.images),
         laterality=settings.prepare.laterality,
         source=about.partition("\n")[0].lstrip("# ") + ".",
         phantoms=about == phantom.ABOUT,

@@ -124,6 +124,26 @@ def test_an_array_of_another_kind_is_refused(prepared, images):
         read_tiles(prepared, "train")
 
 
+def test_an_array_in_another_container_is_refused(prepared):
+    with (prepared / "train.npy").open("wb") as file:
+        np.savez(file, images=np.zeros((4, 8, 8), np.uint8))
+    with pytest.raises(DataError, match=r"train\.npy is damaged \(ValueError\)"):
+        read_tiles(prepared, "train")
+
+
+@pytest.mark.parametrize(
+    ("holdout", "message"),
+    [
+        (np.zeros((2, 8, 8), np.uint16), r"train\.npy holds uint8 of 8 px, holdout\.npy uint16 of 8 px"),
+        (np.zeros((2, 16, 16), np.uint8), r"train\.npy holds uint8 of 8 px, holdout\.npy uint8 of 16 px"),
+    ],
+)
+def test_splits_of_another_depth_or_size_are_refused(prepared, holdout, message):
+    np.save(prepared / "holdout.npy", holdout)
+    with pytest.raises(DataError, match=message):
+        read_tiles(prepared, "train")
+
+
 def test_lengths_that_disagree_are_refused(prepared):
     np.save(prepared / "train.npy", np.zeros((7, 8, 8), np.uint8))
     with pytest.raises(DataError, match=r"is half: train\.npy has 7 images, manifest\.csv 4"):

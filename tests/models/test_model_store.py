@@ -1,11 +1,13 @@
 """Generators on disk."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from mammogan.config import TrainConfig
 from mammogan.errors import DataError
@@ -37,6 +39,33 @@ def test_a_generator_of_sixteen_bits_comes_back_as_one(train_config: TrainConfig
     G.bits = 8
     coarse = sample(G, 4, seed=1)
     assert (images.int() - 257 * coarse.int()).abs().max() <= 129  # the same pictures, finer
+
+
+def with_header(path: Path, **changes: object) -> None:
+    """Write the generator in `path` again with other values in its header; None takes a key away."""
+    with safe_open(path, framework="pt") as file:
+        header = {**json.loads(file.metadata()["mammogan"]), **changes}
+    kept = {key: value for key, value in header.items() if value is not None}
+    save_file(load_file(path), path, {"mammogan": json.dumps(kept)})
+
+
+def test_a_generator_of_before_there_were_sixteen_bits_still_draws_its_eight(
+    train_config: TrainConfig, tmp_path: Path
+) -> None:
+    G, _ = build(train_config, 32)
+    save(tmp_path / "G.safetensors", G.eval(), train_config, 32)
+    with_header(tmp_path / "G.safetensors", bits=None)
+    again = load(tmp_path / "G.safetensors")
+    assert again.bits == 8
+    assert torch.equal(sample(again, 4, seed=1), sample(G, 4, seed=1))
+
+
+@pytest.mark.parametrize("bits", [12, "16", True])
+def test_another_depth_is_refused(train_config: TrainConfig, tmp_path: Path, bits: object) -> None:
+    save(tmp_path / "G.safetensors", build(train_config, 32)[0], train_config, 32)
+    with_header(tmp_path / "G.safetensors", bits=bits)
+    with pytest.raises(DataError, match=rf"its images have {bits} bits, expected 8 or 16"):
+        load(tmp_path / "G.safetensors")
 
 
 def test_the_same_weights_give_the_same_bytes(train_config: TrainConfig, tmp_path: Path) -> None:

@@ -61,6 +61,9 @@ def read_tiles(prepared: Path, split: Split) -> Tiles:
             splits.
     """
     arrays = {name: _read_array(prepared / f"{name}.npy") for name in SPLITS}
+    train, holdout = (f"{images.dtype} of {images.shape[-1]} px" for images in arrays.values())
+    if train != holdout:
+        raise DataError(f"{prepared} is half: train.npy holds {train}, holdout.npy {holdout}; {_AGAIN}")
     manifest = read_manifest(prepared)
     for name, images in arrays.items():
         rows = int((manifest["split"] == name).sum())
@@ -126,7 +129,7 @@ def _read_array(array: Path) -> Greys:
     if not array.is_file():
         raise DataError(f"{array} is missing; run `mammogan prepare` first")
     try:
-        images: Greys = np.load(array, mmap_mode="r", allow_pickle=False)
+        images: Greys = np.lib.format.open_memmap(array, mode="r")
     except (ValueError, OSError, EOFError) as err:
         raise DataError(f"{array} is damaged ({type(err).__name__}); {_AGAIN}") from None
     if images.dtype not in _KINDS or images.ndim != 3 or images.shape[1] != images.shape[2]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
@@ -60,11 +61,18 @@ def load(path: Path) -> Generator:
         header = json.loads(metadata[_KEY])
         architecture = _SECTIONS[header["model"]].model_validate(header["architecture"])
         G = build_generator(architecture, header["resolution"])
-        G.bits = header["bits"]
+        G.bits = _bits(header)
         G.load_state_dict(load_file(path))
     except (SafetensorError, OSError, KeyError, ValueError, ValidationError, TrainingError, RuntimeError) as err:
         raise DataError(f"{path} is damaged or from another version ({_first_line(err)}); {mend}") from err
     return G.eval()
+
+
+def _bits(header: Mapping[str, Any]) -> int:
+    bits = header.get("bits", 8)  # generators of before 16 bits were an option do not say
+    if bits not in (8, 16):
+        raise ValueError(f"its images have {bits} bits, expected 8 or 16")
+    return int(bits)
 
 
 def _first_line(err: Exception) -> str:
