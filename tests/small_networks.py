@@ -3,13 +3,24 @@
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from mammogan.config import DCGANConfig, ModelName, StyleGANConfig, TrainConfig
+from mammogan.models import Generator
 
 SMALL_DCGAN = DCGANConfig(z_dim=8, base_channels=4, max_channels=16)
 SMALL_STYLEGAN = StyleGANConfig(
     z_dim=8, w_dim=8, mapping_layers=2, base_channels=64, max_channels=8, style_mixing=0.9, r1_gamma=1.0, r1_every=2
 )
+
+
+def with_contrast(G: Generator) -> Generator:
+    """`G` in eval mode with weights large enough for a picture; with its initial ones it draws flat grey."""
+    chance = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in G.parameters():
+            weight.normal_(0, 0.3, generator=chance)
+    return G.eval()
 
 
 @pytest.fixture

@@ -8,15 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from checkouts import small_checkout
 from mammogan import config, run
 from mammogan.config import Checkout
 from mammogan.data.phantom import phantom
 from mammogan.data.prepare import prepare
-from mammogan.data.tiles import read_tiles
+from mammogan.data.tiles import Tiles, read_tiles
 from mammogan.errors import EvaluationError
 from mammogan.evaluation.weights import find_weights
+from mammogan.models import store as weights_store
 from mammogan.provenance import Provenance
 from mammogan.tracking import store
 
@@ -57,7 +59,7 @@ def attempt(prepared, tmp_path):
         shutil.copy(file, tmp_path / file.name)
     kept = dict(os.environ)
 
-    def start(killed_at=2.0):
+    def start(killed_at=2.0, judge=judge):
         def progress(share):
             if share >= killed_at:
                 raise Killed
@@ -147,3 +149,28 @@ def test_the_images_that_are_scored_are_the_first_of_their_seed(prepared):
     _, train, judge = prepared
     G = build_generator(train.dcgan, 32).eval()
     assert np.array_equal(judge.draw(G)[:5], sample(G, 5, judge.config.seed)[:, 0].numpy())
+
+
+@pytest.fixture(scope="module")
+def judge_16(prepared):
+    """A judge of the same tiles in 16 bits, none of them a multiple of 257, so that all are rounded."""
+    root, _, judge = prepared
+    chance = np.random.default_rng(0)
+    wide = 257 * judge.tiles.images.astype(int) + chance.choice([-128, -1, 1, 128], judge.tiles.images.shape)
+    tiles = Tiles(wide.clip(0, 65535).astype(np.uint16), judge.tiles.manifest)
+    return run.Judge(tiles, judge.config, torch.device("cpu"), root / ".cache")
+
+
+def test_sixteen_bits_are_judged_as_their_eight(prepared, judge_16):
+    _, _, judge = prepared
+    assert (judge_16.floor, judge_16.spread_real) == (judge.floor, judge.spread_real)
+    fakes = np.random.default_rng(1).integers(0, 255, (judge.n_fake, 32, 32)).astype(np.uint8)
+    assert judge_16.score(fakes.astype(np.uint16) * 257 + 128) == judge.score(fakes)
+
+
+def test_a_run_on_sixteen_bits_leaves_a_generator_of_sixteen_and_shows_eight(attempt, judge_16):
+    result = attempt(judge=judge_16)
+    assert weights_store.load(result.generator).bits == 16
+    assert result.scores.fid > 0
+    with Image.open(sorted(result.folder.glob("samples-*.png"))[-1]) as grid:
+        assert grid.mode == "L"

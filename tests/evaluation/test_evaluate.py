@@ -3,9 +3,11 @@
 import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mammogan.config import EvaluateConfig
+from mammogan.data.tiles import Tiles
 from mammogan.errors import EvaluationError
 from mammogan.evaluation.evaluate import Scores, evaluate, floor, spread
 
@@ -58,6 +60,20 @@ def test_a_floor_computed_before_gives_the_same_scores(real, patients):
     assert evaluate(config(), real, patients, fake, known) == evaluate(config(), real, patients, fake)
     with pytest.raises(EvaluationError, match="compute it for the same images, patients and evaluate section"):
         evaluate(config(), real[:60], patients[:60], fake, known)
+
+
+def test_the_floor_is_the_same_under_any_key_of_the_ids(real, patients):
+    names = [f"{patient:02}" for patient in range(40)]
+    reversed_ids = dict(zip(names, reversed(names), strict=True))
+    ids = [names[i // 3] for i in range(120)]
+    mapped = {
+        key: Tiles(np.zeros((120, 1, 1), np.uint8), pd.DataFrame({"patient_id": key})).patients
+        for key in (tuple(ids), tuple(reversed_ids[one] for one in ids))
+    }
+    as_named, renamed = (floor(config(), real, codes) for codes in mapped.values())
+    assert as_named == renamed
+    assert as_named == floor(config(), real, ids)  # ids that are in order as they appear: as before
+    assert floor(config(), real, [reversed_ids[one] for one in ids]) != as_named  # what the codes are for
 
 
 def test_the_floor_has_no_more_images_than_the_generator_makes(real, patients):

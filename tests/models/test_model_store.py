@@ -14,6 +14,7 @@ from mammogan.errors import DataError
 from mammogan.models import build
 from mammogan.models.store import load, save
 from mammogan.serving.sample import sample
+from small_networks import with_contrast
 
 
 def test_a_saved_generator_comes_back_with_the_same_samples(train_config: TrainConfig, tmp_path: Path) -> None:
@@ -29,12 +30,13 @@ def test_a_saved_generator_comes_back_with_the_same_samples(train_config: TrainC
 
 
 def test_a_generator_of_sixteen_bits_comes_back_as_one(train_config: TrainConfig, tmp_path: Path) -> None:
-    G, _ = build(train_config, 32)
-    G.eval().bits = 16
+    G = with_contrast(build(train_config, 32)[0])
+    G.bits = 16
     save(tmp_path / "G.safetensors", G, train_config, 32)
     again = load(tmp_path / "G.safetensors")
     images = sample(again, 4, seed=1)
     assert (again.bits, images.dtype) == (16, torch.uint16)
+    assert len(images.int().unique()) > 256
     assert torch.equal(images, sample(G, 4, seed=1))
     G.bits = 8
     coarse = sample(G, 4, seed=1)
@@ -52,8 +54,8 @@ def with_header(path: Path, **changes: object) -> None:
 def test_a_generator_of_before_there_were_sixteen_bits_still_draws_its_eight(
     train_config: TrainConfig, tmp_path: Path
 ) -> None:
-    G, _ = build(train_config, 32)
-    save(tmp_path / "G.safetensors", G.eval(), train_config, 32)
+    G = with_contrast(build(train_config, 32)[0])
+    save(tmp_path / "G.safetensors", G, train_config, 32)
     with_header(tmp_path / "G.safetensors", bits=None)
     again = load(tmp_path / "G.safetensors")
     assert again.bits == 8

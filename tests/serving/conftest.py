@@ -12,6 +12,7 @@ from mammogan.models import build, store
 from mammogan.serving.images import Stamp
 from mammogan.tracking import model
 from mammogan.tracking.model import Origin
+from small_networks import with_contrast
 
 
 @pytest.fixture(scope="session")
@@ -36,8 +37,7 @@ def generator(weights):
     return store.load(weights)
 
 
-@pytest.fixture(scope="session")
-def stamp(weights):
+def _stamp_of(weights: Path) -> Stamp:
     return Stamp(
         model="dcgan",
         model_version="",
@@ -49,8 +49,26 @@ def stamp(weights):
 
 
 @pytest.fixture(scope="session")
+def stamp(weights):
+    return _stamp_of(weights)
+
+
+@pytest.fixture(scope="session")
+def weights_16(tmp_path_factory, train_config):
+    """A generator as if trained on 16-bit tiles; with initial weights it would draw flat grey."""
+    path = tmp_path_factory.mktemp("weights-16") / model.WEIGHTS
+    G = with_contrast(build(train_config, 32)[0])
+    G.bits = 16
+    store.save(path, G, train_config, 32)
+    return path
+
+
+@pytest.fixture(scope="session")
 def model_folder(tmp_path_factory, weights, stamp):
-    folder = tmp_path_factory.mktemp("model") / "saved"
+    return _saved_model(tmp_path_factory.mktemp("model") / "saved", weights, stamp)
+
+
+def _saved_model(folder: Path, weights: Path, stamp: Stamp) -> Path:
     facts = model.facts(weights, Origin("dcgan", 32, stamp.git_commit, stamp.data_hash), stamp.run_id)
     with pytest.MonkeyPatch.context() as strict, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's own, about pandas and its type hints
@@ -62,3 +80,14 @@ def model_folder(tmp_path_factory, weights, stamp):
 @pytest.fixture(scope="session")
 def served(model_folder):
     return mlflow.pyfunc.load_model(str(model_folder))
+
+
+@pytest.fixture(scope="session")
+def stamp_16(weights_16):
+    return _stamp_of(weights_16)
+
+
+@pytest.fixture(scope="session")
+def served_16(tmp_path_factory, weights_16, stamp_16):
+    folder = _saved_model(tmp_path_factory.mktemp("model-16") / "saved", weights_16, stamp_16)
+    return mlflow.pyfunc.load_model(str(folder))
