@@ -26,7 +26,7 @@ METRIC_NAMES = {
     "images_per_s": "real images shown per second of training, evaluation not counted",
     "fid": "Frechet Inception distance of the averaged generator to the real training images",
     "kid": "kernel Inception distance of the averaged generator to the real training images, unbiased",
-    "spread": "grey levels: mean over pixels of the standard deviation over images; near 0 after a collapse",
+    "spread": "8-bit grey levels: mean over pixels of the standard deviation over images; near 0 after a collapse",
     "final/fid": "fid at the end of training, the response of the design",
     "final/kid": "kid at the end of training",
     "final/spread": "spread at the end of training",
