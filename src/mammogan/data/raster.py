@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from mammogan.data.raw import Pixels, check_reduction, check_size, located
+from mammogan.data.raw import Pixels, check_reduction, check_size, damage, located
 from mammogan.data.voi import levels_of, robust_range, stretch, through
 from mammogan.errors import DataError
 
@@ -55,22 +55,19 @@ def open_raster(path: Path) -> RasterRaw:
 def _opened(path: Path) -> Iterator[Image.Image]:
     kind = FORMATS[path.suffix.lower()]
     name = "PGM" if kind == "PPM" else kind
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's warnings may quote the file
-            with Image.open(path, formats=(kind,)) as image:
-                check_size(image.height, image.width)
-                if getattr(image, "n_frames", 1) > 1:
-                    raise DataError("several frames: it holds more than one page; export single images")
-                yield image
-    except DataError:
-        raise
-    except Image.DecompressionBombError:
-        raise DataError("unreadable: its header claims an absurd size") from None
-    except UnidentifiedImageError:
-        raise DataError(f"unreadable: not a {name} file, whatever its name says") from None
-    except Exception as err:  # the decoders raise whatever they like on damaged input
-        raise DataError(f"unreadable: truncated or damaged {name} ({type(err).__name__})") from None
+    with damage(f"unreadable: truncated or damaged {name}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's warnings may quote the file
+        try:
+            image = Image.open(path, formats=(kind,))
+        except Image.DecompressionBombError:
+            raise DataError("unreadable: its header claims an absurd size") from None
+        except UnidentifiedImageError:
+            raise DataError(f"unreadable: not a {name} file, whatever its name says") from None
+        with image:
+            check_size(image.height, image.width)
+            if getattr(image, "n_frames", 1) > 1:
+                raise DataError("several frames: it holds more than one page; export single images")
+            yield image
 
 
 def _present(image: Image.Image, kind: str) -> Pixels:

@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
+from mammogan.data.raw import damage
 from mammogan.errors import DataError
 
 Levels = NDArray[np.float64]
@@ -38,12 +39,8 @@ def to_grey(header: Dataset, stored: NDArray[Any]) -> Grey:
     Raises:
         DataError: the header contradicts itself or leads to values that are not finite.
     """
-    try:
+    with damage("unreadable: contradictory DICOM header"):  # pydicom parses an element when it is asked for
         table, window, steps = _table(header, stored)
-    except DataError:
-        raise
-    except Exception as err:  # pydicom parses an element when it is asked for, and raises whatever it likes
-        raise DataError(f"unreadable: contradictory DICOM header ({type(err).__name__})") from None
     return Grey(through(table.astype(np.float32), stored), window, steps)
 
 
