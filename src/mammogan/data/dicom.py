@@ -90,15 +90,14 @@ def open_dicom(path: Path) -> DicomRaw:
         DataError: not a DICOM file, damaged, several frames, colour, an unsupported transfer syntax or an absurd
             size or spacing.
     """
-    with _quiet():
-        with damage("unreadable: truncated or damaged DICOM"):
-            try:
-                header = _read(path)
-            except pydicom.errors.InvalidDicomError:
-                raise DataError("unreadable: not a DICOM file, whatever its name says") from None
-            _check(header)
-            spacing = _spacing_mm(header)
-            reductions = inspect(header)
+    with _quiet(), damage("unreadable: truncated or damaged DICOM"):
+        try:
+            header = _read(path)
+        except pydicom.errors.InvalidDicomError:
+            raise DataError("unreadable: not a DICOM file, whatever its name says") from None
+        _check(header)
+        spacing = _spacing_mm(header)
+        reductions = inspect(header)
     return DicomRaw(path, int(header.Rows), int(header.Columns), spacing, reductions, header)
 
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from mammogan.errors import DataError
 
-MAX_PIXELS = 2**27  # 134 megapixels, five times the largest mammogram met; above it a header is taken for damaged
+MAX_PIXELS = 2**26  # 67 megapixels, twice the largest mammogram met; above it a header is taken for damaged
 
 _OF_THE_FILE = frozenset({errno.EINVAL, errno.EOVERFLOW})  # a damaged offset leads outside the file
 
 
-class Unread(DataError):
+class Unread(DataError):  # noqa: N818 - reads as what happened, like the reasons
     """A fault of the machine, not of the file: no permission, a broken disk; not to be remembered."""
 
 
