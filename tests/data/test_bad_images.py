@@ -1,5 +1,8 @@
 """Damaged, hostile and foreign files: one DataError each, and nothing out of the file in its message."""
 
+import builtins
+import errno
+import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -24,6 +27,8 @@ from pydicom.uid import (
 
 from dicom_files import codestream, texture, write_dicom
 from mammogan.data.pixels import Pixels, read_pixels
+from mammogan.data.raw import Unread
+from mammogan.data.sources.headers import read_header
 from mammogan.errors import DataError
 
 GREY = texture(40, 56)
@@ -255,3 +260,41 @@ def test_names_planted_in_every_text_element_and_in_private_tags_never_come_out(
         }.items():
             path.write_bytes(whole.replace(old, new))
             assert "SECRET" not in repr(read_or_error(path)) + caplog.text + "".join(capfd.readouterr())
+
+
+FAULTS = [PermissionError(errno.EACCES, "no"), OSError(errno.EIO, "no"), OSError(errno.EMFILE, "no")]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: errno.errorcode[fault.errno])
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.dcm"])
+def test_a_fault_of_the_machine_is_no_damage_of_the_file(tmp_path, monkeypatch, name, fault):
+    if name == "a.dcm":
+        dicom()(tmp_path)
+    else:
+        Image.fromarray(GREY).save(tmp_path / name)
+
+    def refuse(*args, **options):
+        raise fault
+
+    monkeypatch.setattr(builtins, "open", refuse)
+    monkeypatch.setattr(io, "open", refuse)
+    readers = [read_pixels, read_header] if name == "a.dcm" else [read_pixels]
+    for read in readers:
+        with pytest.raises(Unread, match="cannot be read: check the file's permissions and the disk") as caught:
+            read(tmp_path / name)
+        assert str(caught.value).startswith(f"{tmp_path / name}: ")
+
+
+@pytest.mark.parametrize("place", ["raster.Image.open", "dicom.pydicom.dcmread", "decode._decode", "voi._table"])
+def test_running_out_of_memory_is_no_damage_of_the_file(tmp_path, monkeypatch, place):
+    path = dicom()(tmp_path)
+    if place.startswith("raster"):
+        path = tmp_path / "a.png"
+        Image.fromarray(GREY).save(path)
+
+    def run_out(*args, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(f"mammogan.data.{place}", run_out)
+    with pytest.raises(MemoryError):
+        read_pixels(path)

@@ -1,5 +1,11 @@
 """Grey levels of PNG and DICOM files, and files that are neither."""
 
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -206,3 +212,105 @@ def test_an_unknown_kind_of_file_is_refused_with_the_known_ones(tmp_path):
     (tmp_path / "a.bmp").write_bytes(b"BM")
     with pytest.raises(DataError, match=r"unknown kind of file: '\.bmp'; convert it to one of \.dcm, \.dicom, \.jpe?g"):
         read_pixels(tmp_path / "a.bmp")
+
+
+def write_tiff(path: Path, stored: np.ndarray, photometric: int) -> None:
+    """A TIFF file of `stored` (H, W, channels) as it is; Pillow would invert while it writes."""
+    height, width, channels = stored.shape
+    bits, kind = 8 * stored.itemsize, 3 if stored.dtype.kind == "f" else 1
+    after = 8 + 2 + 10 * 12 + 4
+    data = after + 2 * channels
+    tags = {256: width, 257: height, 259: 1, 262: photometric, 273: data, 277: channels, 278: height}
+    tags |= {279: stored.nbytes, 339: kind}
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items()]
+    entries.insert(2, struct.pack("<HHII", 258, 3, channels, bits if channels == 1 else after))
+    depths = struct.pack(f"<{channels}H", *[bits] * channels)
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, 10) + b"".join(entries) + bytes(4) + depths + stored.tobytes())
+
+
+@pytest.mark.parametrize(("photometric", "expected"), [(0, [1, 0.5, 0]), (1, [0, 0.5, 1])])
+@pytest.mark.parametrize(("dtype", "scale"), [(np.uint8, 254), (np.uint16, 65534), (np.uint16, 4094), (np.float32, 1)])
+def test_a_tiff_whose_white_is_zero_is_inverted_at_every_depth(tmp_path, photometric, expected, dtype, scale):
+    stored = (np.array([[0, 0.5, 1]]) * scale).astype(dtype)
+    write_tiff(tmp_path / "a.tif", stored[..., None], photometric)
+    pixels = read_pixels(tmp_path / "a.tif")
+    np.testing.assert_allclose(pixels.image, [expected], atol=0.005)
+    assert pixels.inverted == (photometric == 0)
+    assert pixels.how.endswith(", inverted") == (photometric == 0)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_12_bits_in_a_16_bit_png_with_channels_are_not_cut_to_8_bits(tmp_path, channels):
+    colour = np.repeat(RAMP[..., None], channels, axis=2)
+    if channels in (2, 4):
+        colour[..., -1] = 65535
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(colour))
+    pixels = read_pixels(tmp_path / "a.png")
+    np.testing.assert_allclose(pixels.image, RAMP / 4095, atol=1e-6)
+    assert pixels.how.startswith("16-bit PNG with 12 bits in use")
+
+
+def test_a_16_bit_colour_png_is_refused(tmp_path):
+    colour = np.repeat(RAMP[..., None], 3, axis=2)
+    colour[3, 3, 2] += 1
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(colour))
+    with pytest.raises(DataError, match=r"a\.png: colour image: its channels differ"):
+        read_pixels(tmp_path / "a.png")
+
+
+def test_half_a_16_bit_colour_png_is_refused(tmp_path):
+    whole = imagecodecs.png_encode(np.repeat(RAMP[..., None], 3, axis=2))
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"a\.png: unreadable: truncated or damaged PNG"):
+        read_pixels(tmp_path / "a.png")
+
+
+def test_a_tiff_of_16_bit_channels_is_refused(tmp_path):
+    write_tiff(tmp_path / "a.tif", np.repeat(RAMP[..., None], 3, axis=2), photometric=2)
+    with pytest.raises(DataError, match=r"a\.tif: unsupported depth"):
+        read_pixels(tmp_path / "a.tif")
+
+
+def test_black_and_white_and_a_palette_out_of_order_keep_their_brightness(tmp_path):
+    black_and_white = np.array([[0, 255, 0], [255, 0, 255]], dtype=np.uint8)
+    Image.fromarray(black_and_white).convert("1").save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_pixels(tmp_path / "a.png").image, black_and_white / 255)
+    indices = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    indices.putpalette([255 - k // 3 for k in range(768)])
+    indices.save(tmp_path / "a.png")
+    found = np.rint(255 * read_pixels(tmp_path / "a.png").image)
+    np.testing.assert_array_equal(found, 255 - np.arange(256).reshape(16, 16))
+
+
+def test_a_cmyk_jpeg_that_prints_grey_is_grey(tmp_path):
+    levels = np.tile(np.arange(256, dtype=np.uint8), (16, 1))
+    none = Image.new("L", (256, 16))
+    Image.merge("CMYK", (none, none, none, Image.fromarray(255 - levels))).save(tmp_path / "a.jpg", quality=95)
+    np.testing.assert_allclose(255 * read_pixels(tmp_path / "a.jpg").image, levels, atol=4)
+
+
+def test_an_animated_png_is_refused(tmp_path):
+    frame = Image.fromarray(RAMP.astype(np.uint8))
+    frame.save(tmp_path / "a.png", save_all=True, append_images=[frame.rotate(90)])
+    with pytest.raises(DataError, match=r"a\.png: several frames"):
+        read_pixels(tmp_path / "a.png")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+@pytest.mark.parametrize("kind", ["grey.png", "rgb.png", "float.tif"])
+def test_the_largest_image_takes_at_most_700_mib(tmp_path, kind):
+    side = 2**13
+    levels = np.tile(np.arange(side, dtype=np.uint16), (side, 1))
+    path = tmp_path / kind
+    if kind == "rgb.png":
+        path.write_bytes(imagecodecs.png_encode(np.repeat(levels[..., None], 3, axis=2), level=1))
+    else:
+        Image.fromarray(levels if kind == "grey.png" else levels.astype(np.float32)).save(path, compress_level=1)
+    code = (
+        "import sys, pathlib; from mammogan.data.pixels import open_raw; "
+        "assert open_raw(pathlib.Path(sys.argv[1])).read().image.shape == (8192, 8192); "
+        "print(pathlib.Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
+    )
+    told = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True).stdout
+    assert 256 < int(told) / 1024 < 700  # VmHWM, for ru_maxrss begins with the peak of this process

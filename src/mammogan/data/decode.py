@@ -25,7 +25,7 @@ from pydicom.uid import (
 )
 
 from mammogan.data.codestream import Codestream, read_jpeg, read_jpeg2000
-from mammogan.data.raw import check_size
+from mammogan.data.raw import check_size, damage
 from mammogan.errors import DataError
 
 _JPEG = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1})
@@ -79,10 +79,8 @@ def decode(header: Dataset, reduction: int = 1) -> NDArray[Any]:
     """
     syntax = header.file_meta.TransferSyntaxUID
     shape = tuple(-(-int(side) // reduction) for side in (header.Rows, header.Columns))
-    try:
+    with damage(f"unreadable: truncated or damaged {syntax.name} pixels"):
         stored = _decode(header, syntax, reduction)
-    except Exception as err:  # the decoders raise whatever they like on damaged input
-        raise DataError(f"unreadable: truncated or damaged {syntax.name} pixels ({type(err).__name__})") from None
     if stored.shape != shape or stored.dtype.kind not in "iu" or stored.itemsize > 2:
         raise DataError("unreadable: its pixels contradict the size or depth in its header")
     return stored

@@ -18,7 +18,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from mammogan.data.decode import decode, inspect, supported
-from mammogan.data.raw import MAX_PIXELS, Pixels, check_reduction, check_size, located
+from mammogan.data.raw import MAX_PIXELS, Pixels, check_reduction, check_size, damage, located
 from mammogan.data.voi import to_grey
 from mammogan.errors import DataError
 
@@ -90,18 +90,14 @@ def open_dicom(path: Path) -> DicomRaw:
         DataError: not a DICOM file, damaged, several frames, colour, an unsupported transfer syntax or an absurd
             size or spacing.
     """
-    with _quiet():
+    with _quiet(), damage("unreadable: truncated or damaged DICOM"):
         try:
             header = _read(path)
-            _check(header)
-            spacing = _spacing_mm(header)
-            reductions = inspect(header)
-        except DataError:
-            raise
         except pydicom.errors.InvalidDicomError:
             raise DataError("unreadable: not a DICOM file, whatever its name says") from None
-        except Exception as err:  # the parser raises whatever it likes on damaged input
-            raise DataError(f"unreadable: truncated or damaged DICOM ({type(err).__name__})") from None
+        _check(header)
+        spacing = _spacing_mm(header)
+        reductions = inspect(header)
     return DicomRaw(path, int(header.Rows), int(header.Columns), spacing, reductions, header)
 
 

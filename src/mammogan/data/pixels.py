@@ -7,10 +7,9 @@ from mammogan.data.raster import FORMATS, open_raster
 from mammogan.data.raw import Pixels, Raw, located
 from mammogan.errors import DataError
 
-__all__ = ["DICOM_SUFFIXES", "IMAGE_SUFFIXES", "PNG_SUFFIXES", "Pixels", "Raw", "open_raw", "read_pixels"]
+__all__ = ["DICOM_SUFFIXES", "IMAGE_SUFFIXES", "Pixels", "Raw", "open_raw", "read_pixels"]
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
-PNG_SUFFIXES = frozenset({".png"})
 IMAGE_SUFFIXES = DICOM_SUFFIXES | frozenset(FORMATS)
 
 

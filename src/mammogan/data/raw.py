@@ -1,5 +1,6 @@
 """What every reader of raw images promises: a checked header first, pixels on demand."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,13 @@ from numpy.typing import NDArray
 
 from mammogan.errors import DataError
 
-MAX_PIXELS = 2**27  # 134 megapixels, five times the largest mammogram met; above it a header is taken for damaged
+MAX_PIXELS = 2**26  # 67 megapixels, twice the largest mammogram met; above it a header is taken for damaged
+
+_OF_THE_FILE = frozenset({errno.EINVAL, errno.EOVERFLOW})  # a damaged offset leads outside the file
+
+
+class Unread(DataError):  # noqa: N818 - reads as what happened, like the reasons
+    """A fault of the machine, not of the file: no permission, a broken disk; not to be remembered."""
 
 
 class UnreadError(DataError):
@@ -68,11 +75,37 @@ class Raw(Protocol):
 
 @contextmanager
 def located(path: Path) -> Iterator[None]:
-    """Put `path` before the message of a DataError."""
+    """Put `path` before the message of a DataError, and make the system's own errors one."""
     try:
         yield
     except DataError as err:
-        raise DataError(f"{path}: {err}") from None
+        raise type(err)(f"{path}: {err}") from None
+    except OSError as err:
+        raise Unread(f"{path}: {_unread(err)}") from None
+
+
+@contextmanager
+def damage(reason: str) -> Iterator[None]:
+    """Whatever a decoder raises on damaged input as a DataError of this `reason`; a DataError passes.
+
+    What the machine is to blame for is told apart: MemoryError passes, a system's error becomes `Unread`.
+
+    Raises:
+        Unread: the system failed to open or read the file.
+        DataError: anything else was raised.
+    """
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    except Exception as err:
+        if isinstance(err, OSError) and err.errno is not None and err.errno not in _OF_THE_FILE:
+            raise Unread(_unread(err)) from None
+        raise DataError(f"{reason} ({type(err).__name__})") from None
+
+
+def _unread(err: OSError) -> str:
+    return f"cannot be read: check the file's permissions and the disk ({type(err).__name__})"
 
 
 def check_size(height: int, width: int) -> None:

@@ -5,7 +5,7 @@ that the pixels can hold, in float64, and the pixels are looked up at the end.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,7 +16,10 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
+from mammogan.data.raw import damage
 from mammogan.errors import DataError
+
+BLOCK = 2**20  # pixels that are worked on at a time, so that copies stay small
 
 Levels = NDArray[np.float64]
 Counts = NDArray[np.intp]
@@ -38,12 +41,8 @@ def to_grey(header: Dataset, stored: NDArray[Any]) -> Grey:
     Raises:
         DataError: the header contradicts itself or leads to values that are not finite.
     """
-    try:
+    with damage("unreadable: contradictory DICOM header"):  # pydicom parses an element when it is asked for
         table, window, steps = _table(header, stored)
-    except DataError:
-        raise
-    except Exception as err:  # pydicom parses an element when it is asked for, and raises whatever it likes
-        raise DataError(f"unreadable: contradictory DICOM header ({type(err).__name__})") from None
     return Grey(through(table.astype(np.float32), stored), window, steps)
 
 
@@ -54,7 +53,25 @@ def levels_of(dtype: np.dtype[Any]) -> Levels:
 
 def through(table: NDArray[np.float32], stored: NDArray[Any]) -> NDArray[np.float32]:
     """`stored` (H, W) of 8 or 16 bits looked up in `table`, by bit pattern."""
-    return table.take(stored.view(f"u{stored.itemsize}"))
+    bits = stored.view(f"u{stored.itemsize}")
+    looked_up = np.empty(stored.shape, dtype=np.float32)
+    for rows in _blocks(stored):  # NumPy makes an index of 8 bytes of each pixel
+        looked_up[rows] = table.take(bits[rows])
+    return looked_up
+
+
+def count_levels(stored: NDArray[Any]) -> Counts:
+    """How many pixels of `stored` (H, W) of 8 or 16 bits have each level, by bit pattern."""
+    bits = stored.view(f"u{stored.itemsize}")
+    counts = np.zeros(2 ** (8 * stored.itemsize), dtype=np.intp)
+    for rows in _blocks(stored):
+        counts += np.bincount(bits[rows].ravel(), minlength=len(counts))
+    return counts
+
+
+def _blocks(stored: NDArray[Any]) -> Iterator[slice]:
+    rows = max(1, BLOCK // stored.shape[1])
+    return (slice(top, top + rows) for top in range(0, len(stored), rows))
 
 
 def robust_range(levels: NDArray[Any], counts: Counts) -> tuple[float, float]:
@@ -74,8 +91,23 @@ def robust_range(levels: NDArray[Any], counts: Counts) -> tuple[float, float]:
         return float(below + (above - below) * (rank - math.floor(rank)))
 
     low, high = percentile(0.1), percentile(99.9)
+    return _with_reach(low, high, float(values[0]), float(values[-1]))
+
+
+def robust_range_of_sorted(values: NDArray[np.float32]) -> tuple[float, float]:
+    """As `robust_range`, of values in ascending order."""
+
+    def percentile(q: float) -> float:
+        rank = q / 100 * (len(values) - 1)
+        below, above = float(values[math.floor(rank)]), float(values[math.ceil(rank)])
+        return below + (above - below) * (rank - math.floor(rank))
+
+    return _with_reach(percentile(0.1), percentile(99.9), float(values[0]), float(values[-1]))
+
+
+def _with_reach(low: float, high: float, first: float, last: float) -> tuple[float, float]:
     reach = (high - low) / 4
-    return max(float(values[0]), low - reach), min(float(values[-1]), high + reach)
+    return max(first, low - reach), min(last, high + reach)
 
 
 def window(values: NDArray[Any], center: float, width: float, function: str) -> Levels:
@@ -108,7 +140,7 @@ def _table(header: Dataset, stored: NDArray[Any]) -> tuple[Levels, str, tuple[st
 
     @cache
     def count() -> Counts:
-        return np.bincount(bits.ravel(), minlength=len(levels))
+        return count_levels(stored)
 
     padding = _padding(header, levels)
     table, shown, step = _values_of_interest(header, _rescale(header, levels), padding, count)

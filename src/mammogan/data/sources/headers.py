@@ -11,6 +11,7 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 
+from mammogan.data.raw import damage, located
 from mammogan.data.sources import labels
 from mammogan.errors import DataError
 
@@ -37,14 +38,13 @@ def read_header(file: Path) -> Seen:
     logger = logging.getLogger("pydicom")  # its warnings and log lines quote values
     before, logger.disabled = logger.disabled, True
     try:
-        with warnings.catch_warnings():
+        with located(file), damage("unreadable: truncated or damaged DICOM"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
+            try:
+                header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
+            except pydicom.errors.InvalidDicomError:
+                raise DataError("unreadable: not a DICOM file, whatever its name says") from None
             return _seen(header)
-    except pydicom.errors.InvalidDicomError:
-        raise DataError(f"{file}: unreadable: not a DICOM file, whatever its name says") from None
-    except Exception as err:  # the parser raises whatever it likes on damaged input
-        raise DataError(f"{file}: unreadable: truncated or damaged DICOM ({type(err).__name__})") from None
     finally:
         logger.disabled = before
 
