@@ -12,7 +12,7 @@ from mammogan.config import PrepareConfig
 from mammogan.data.cache import Entry, Stamp, TileCache
 from mammogan.data.cut import Tile, cut_file
 from mammogan.data.pool import Killed, cores, outcomes
-from mammogan.data.raw import UnreadError
+from mammogan.data.raw import Unread
 from mammogan.data.sources import Mammogram
 from mammogan.errors import DataError
 
@@ -137,7 +137,7 @@ def _cut(job: _Job) -> Entry:
                 return Entry({"reason": "changed while it was read: run again"}, None, lasting=False)
     except DataError as err:
         reason = str(err).removeprefix(f"{job.image.file}: ")
-        return Entry({"reason": reason}, None, lasting=not isinstance(err, UnreadError))
+        return Entry({"reason": reason}, None, lasting=not isinstance(err, Unread))
     except MemoryError:
         return Entry({"reason": "too large for the memory: set prepare.workers lower"}, None, lasting=False)
     except OSError as err:

@@ -21,10 +21,6 @@ class Unread(DataError):  # noqa: N818 - reads as what happened, like the reason
     """A fault of the machine, not of the file: no permission, a broken disk; not to be remembered."""
 
 
-class UnreadError(DataError):
-    """The fault of the machine, not of the file: not to be remembered."""
-
-
 @dataclass(frozen=True)
 class Pixels:
     """An image as float32 (H, W) in [0, 1], bright = dense tissue, and how it was reached.
