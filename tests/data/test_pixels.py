@@ -141,6 +141,39 @@ def test_a_window_of_no_width_counts_as_none(tmp_path):
     assert pixels.how == "12-bit MONOCHROME2, no window, range 0 to 4095"
 
 
+@pytest.mark.parametrize(("center", "width"), [(1e6, 100), (2000, 1e7), (-5000, 100)])
+@pytest.mark.parametrize("function", ["LINEAR", "SIGMOID"])
+def test_a_window_that_leaves_no_contrast_is_passed_over(tmp_path, center, width, function):
+    elements = {"WindowCenter": center, "WindowWidth": width, "VOILUTFunction": function}
+    pixels = read_pixels(write_dicom(tmp_path / "a.dcm", RAMP, **elements))
+    np.testing.assert_allclose(pixels.image, RAMP / 4095, atol=1e-6)
+    assert pixels.how == f"12-bit MONOCHROME2, window {center:g}/{width:g} unusable, range 0 to 4095"
+
+
+@pytest.mark.parametrize("data", [None, bytes(10)])
+def test_a_voi_lut_that_cannot_be_read_gives_way_to_the_window(tmp_path, data):
+    table = Dataset()
+    table.LUTDescriptor = [4096, 0, 16]
+    if data is not None:
+        table.LUTData = data
+    elements = {"VOILUTSequence": [table], "WindowCenter": 2048, "WindowWidth": 4096}
+    pixels = read_pixels(write_dicom(tmp_path / "a.dcm", RAMP, **elements))
+    assert pixels.how == "12-bit MONOCHROME2, VOI LUT unusable, LINEAR window 2048/4096"
+    assert np.ptp(pixels.image) > 0.99
+
+
+@pytest.mark.parametrize(("photometric", "padding", "dimmest"), [("MONOCHROME2", 0, 1000), ("MONOCHROME1", 4095, 2000)])
+def test_the_dimmest_tissue_is_brighter_than_the_padding_beyond_it(tmp_path, photometric, padding, dimmest):
+    stored = np.full((64, 64), padding, np.uint16)
+    stored[20:] = np.linspace(1000, 2000, 44 * 64).astype(np.uint16).reshape(44, 64)
+    elements = {"PhotometricInterpretation": photometric, "PixelPaddingValue": padding}
+    stored[40, 40] = dimmest
+    image = read_pixels(write_dicom(tmp_path / "a.dcm", stored, **elements)).image
+    assert image[:20].max() == 0
+    assert 0.015 < image[40, 40] < 0.025
+    assert image[20:].min() == image[40, 40]
+
+
 @pytest.mark.parametrize(
     ("elements", "reason"),
     [
@@ -149,7 +182,8 @@ def test_a_window_of_no_width_counts_as_none(tmp_path):
         ({"PhotometricInterpretation": NAME[:16]}, r"colour image"),
         ({"Rows": 65535, "Columns": 65535}, r"absurd size"),
         ({"PixelData": RAMP.tobytes()[:100]}, r"unreadable: truncated or damaged Explicit VR Little Endian pixels"),
-        ({"VOILUTFunction": NAME, "WindowCenter": 1, "WindowWidth": 2}, r"unreadable: contradictory DICOM header"),
+        ({"VOILUTFunction": NAME, "WindowCenter": 1, "WindowWidth": 2}, r"contradictory DICOM header: \(0028,1056\)"),
+        ({"RescaleSlope": 0}, r"contradictory DICOM header: \(0028,1053\) is 0"),
     ],
 )
 def test_a_dicom_that_cannot_be_used_gives_its_reason_and_no_name(tmp_path, caplog, elements, reason):

@@ -5,6 +5,7 @@ that the pixels can hold, in float64, and the pixels are looked up at the end.
 """
 
 import math
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +25,11 @@ BLOCK = 2**20  # pixels that are worked on at a time, so that copies stay small
 Levels = NDArray[np.float64]
 Counts = NDArray[np.intp]
 Count = Callable[[], Counts]  # pixels of each level; counting them costs as much as looking them up
+
+_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+_STRIDE = 16  # px between the pixels by which a window is judged
+_CONTRAST = 0.01  # brightness; a window that leaves less is at fault
+_RIM = 0.02  # share of the range between the padding and the dimmest tissue
 
 
 @dataclass(frozen=True)
@@ -143,9 +149,13 @@ def _table(header: Dataset, stored: NDArray[Any]) -> tuple[Levels, str, tuple[st
         return count_levels(stored)
 
     padding = _padding(header, levels)
-    table, shown, step = _values_of_interest(header, _rescale(header, levels), padding, count)
+    sample = np.unique(bits[::_STRIDE, ::_STRIDE])
+    values = _rescale(header, levels)
+    if not np.isfinite(values).all():
+        raise DataError("unreadable: rescale gives values that are not finite")
+    table, shown, step = _values_of_interest(header, values, padding, count, sample)
     if not np.isfinite(table).all():
-        raise DataError("unreadable: rescale or window gives values that are not finite")
+        raise DataError("unreadable: window gives values that are not finite")
     steps = [f"{int(header.BitsStored)}-bit {header.PhotometricInterpretation}", step]
     if header.PhotometricInterpretation == "MONOCHROME1":
         table = 1 - table
@@ -176,26 +186,62 @@ def _rescale(header: Dataset, levels: Levels) -> Levels:
     if header.get("ModalityLUTSequence"):
         return np.asarray(apply_modality_lut(levels.astype(np.int32), header), dtype=np.float64)
     slope, intercept = _first(header.get("RescaleSlope")), _first(header.get("RescaleIntercept"))
+    if slope == 0:
+        raise DataError("unreadable: contradictory DICOM header: (0028,1053) is 0, which makes all pixels the same")
     return levels * (1 if slope is None else slope) + (0 if intercept is None else intercept)
 
 
 def _values_of_interest(
-    header: Dataset, values: Levels, padding: NDArray[np.bool_] | None, count: Count
+    header: Dataset, values: Levels, padding: NDArray[np.bool_] | None, count: Count, sample: NDArray[Any]
 ) -> tuple[Levels, str, str]:
-    """The first VOI LUT, else the first window, else the range without padding: each level in [0, 1]."""
+    """The first VOI LUT, else the first window, else the range without padding: each level in [0, 1].
+
+    A table or a window that makes all levels of the `sample` (their bit patterns) alike, or cannot be read, is passed
+    over.
+    """
+    unusable = ""
     if header.get("VOILUTSequence"):
-        return _voi_lut(header, values, count()), "VOI LUT", "VOI LUT"
+        try:
+            table = _voi_lut(header, values, count())
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error):  # a common fault of exports
+            unusable = "VOI LUT unusable, "
+        else:
+            if _has_contrast(table[sample]):
+                return table, "VOI LUT", "VOI LUT"
+            unusable = "VOI LUT unusable, "
     center, width = _first(header.get("WindowCenter")), _first(header.get("WindowWidth"))
     function = str(header.get("VOILUTFunction") or "LINEAR").upper()
+    if function not in _FUNCTIONS:
+        raise DataError(f"unreadable: contradictory DICOM header: (0028,1056) is none of {', '.join(_FUNCTIONS)}")
     if center is not None and width is not None and width >= (1 if function == "LINEAR" else 1e-6):
         pair = f"{center:g}/{width:g}"
-        return window(values, center, width, function), f"{function} {pair}", f"{function} window {pair}"
+        table = window(values, center, width, function)
+        if _has_contrast(table[sample]):
+            return table, f"{function} {pair}", f"{unusable}{function} window {pair}"
+        unusable += f"window {pair} unusable, "
     counts = count()
     if padding is not None and counts[~padding].any():
         counts = np.where(padding, 0, counts)
     low, high = robust_range(values, counts)
+    if padding is not None:
+        low, high = _above_the_padding(low, high, values[padding], header.PhotometricInterpretation == "MONOCHROME1")
     shown = f"range {low:g} to {high:g}"
-    return stretch(values, low, high), shown, f"no window, {shown}"
+    return stretch(values, low, high), shown, f"{unusable or 'no window, '}{shown}"
+
+
+def _has_contrast(table: Levels) -> bool:
+    """Whether a window tells the levels of an image apart; one level alone tells nothing of it, nor does NaN."""
+    return len(table) == 1 or not np.ptp(table) < _CONTRAST
+
+
+def _above_the_padding(low: float, high: float, padding: Levels, inverted: bool) -> tuple[float, float]:
+    """The range, widened at its dark end, so that the dimmest tissue is brighter than the `padding` beyond it."""
+    margin = _RIM * (high - low)
+    if inverted and padding.min() > high:
+        return low, min(high + margin, float(padding.min()))
+    if not inverted and padding.max() < low:
+        return max(low - margin, float(padding.max())), high
+    return low, high
 
 
 def _voi_lut(header: Dataset, values: Levels, counts: Counts) -> Levels:
