@@ -97,7 +97,7 @@ def _films(files: Files) -> Iterator[tuple[str, re.Match[str] | None]]:
     present = set(files.names)
     missing = sum(place not in present for place, name in names.items() if _FILM.fullmatch(name))
     if missing == len(names):
-        raise DataError(f"{table.file} names no file that is under {files.root / 'jpeg'}; copy jpeg/ beside csv/")
+        raise DataError(f"{table.place} names no file that is under {files.root / 'jpeg'}; copy jpeg/ beside csv/")
 
 
 def _jpeg(path: str) -> str:
@@ -120,7 +120,7 @@ def _read_cases(files: Files) -> dict[Film, _Case]:
                 labels.laterality(row["left_or_right_breast"]),
                 row["image_view"].upper(),
             )
-            case = cases.setdefault(film, _Case(row.number, table.file.name))
+            case = cases.setdefault(film, _Case(row.number, table.name))
             case.cancer.add(labels.cancer(row["pathology"]))
             case.density = case.density or labels.density_of_number(row["breast_density"])
     return cases

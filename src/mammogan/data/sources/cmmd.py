@@ -42,7 +42,7 @@ def _read(files: Files) -> Collection:
         patient = _patient(image)
         met.add(patient)
         if patient not in lines or suffix(image) not in DICOM_SUFFIXES:
-            found.reject(image, "", f"image without a row: {table.file.name} does not name its patient")
+            found.reject(image, "", f"image without a row: {table.name} does not name its patient")
             continue
         try:
             seen = read_header(files.root / image)
@@ -63,9 +63,7 @@ def _read(files: Files) -> Collection:
         )
     for patient, number in lines.items():
         if patient not in met:
-            found.reject(
-                "", "", f"row without an image: line {number} of {table.file.name} names a patient without one"
-            )
+            found.reject("", "", f"row without an image: line {number} of {table.name} names a patient without one")
     return found
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from mammogan.data.sources.names import KNOWN_TABLES
 from mammogan.data.sources.tables import Table, read_table
 from mammogan.errors import DataError
 
@@ -108,8 +109,8 @@ class Files:
         return None
 
     def summary(self) -> str:
-        """What lies at the root, in a few words."""
-        top = sorted({name.split("/", 1)[0] + ("/" if "/" in name else "") for name in self.names})
+        """What lies at the root, in a few words; the name of a table only if it is that of a known set."""
+        top = sorted({_called(name.split("/", 1)[0] + ("/" if "/" in name else "")) for name in self.names})
         rest = f" and {len(top) - 8} more" if len(top) > 8 else ""
         return ", ".join(top[:8]) + rest
 
@@ -148,6 +149,11 @@ def _walk(folder: Path, prefix: str, real_root: str, listing: Files) -> None:
             _walk(folder / entry.name, f"{name}/", real_root, listing)
         elif entry.is_file():
             listing.names.append(name)
+
+
+def _called(name: str) -> str:
+    is_table = suffix(name) in TABLE_SUFFIXES and name.lower() not in KNOWN_TABLES
+    return f"a {suffix(name)} table" if is_table else name
 
 
 def _is_text(name: str) -> bool:

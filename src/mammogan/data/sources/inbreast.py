@@ -30,7 +30,7 @@ def _read(files: Files) -> Collection:
     for image in files.images:
         match = _NAME.fullmatch(stem(image))
         if match is None or match[1] not in rows:
-            found.reject(image, "", f"image without a row: {table.file.name} does not name it")
+            found.reject(image, "", f"image without a row: {table.name} does not name it")
             continue
         row = rows.pop(match[1])
         found.keep(
@@ -43,7 +43,7 @@ def _read(files: Files) -> Collection:
             age=labels.age(row["patient_age"]),
         )
     for number, row in rows.items():
-        found.reject("", number, f"row without an image: line {row.number} of {table.file.name} has no file")
+        found.reject("", number, f"row without an image: line {row.number} of {table.name} has no file")
     return found
 
 

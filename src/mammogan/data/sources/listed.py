@@ -6,11 +6,10 @@ from pathlib import PurePosixPath
 from mammogan.data.sources import labels
 from mammogan.data.sources.files import IMAGE_SUFFIXES, OUTSIDE, Files, stem, suffix
 from mammogan.data.sources.headers import Seen
+from mammogan.data.sources.names import OWN_NAMES
 from mammogan.data.sources.records import Collection
 from mammogan.data.sources.tables import Row, Table
 from mammogan.errors import DataError
-
-OWN_NAMES = ("file", "image_id", "patient_id", "laterality", "view", "density", "cancer", "age")
 
 
 def own_names(table: Table) -> dict[str, str]:
@@ -44,7 +43,7 @@ def read_listed(
     """
     found = Collection(files.root)
     for number in table.overlong:
-        found.reject("", "", f"row with too many cells: line {number} of {table.file.name}")
+        found.reject("", "", f"row with too many cells: line {number} of {table.name}")
     for row in table.rows:
         own = {name: row[column] for name, column in names.items()}
         file, reason = _locate(files, own, places)
@@ -69,7 +68,7 @@ def read_listed(
             )
         else:
             found.reject(file, image_id, reason)
-    found.reject_images_without_a_row(files.images if images is None else images, table.file.name)
+    found.reject_images_without_a_row(files.images if images is None else images, table.name)
     return found
 
 
