@@ -20,9 +20,11 @@ _PATIENT = re.compile(r"D[12]-\d{4}", re.IGNORECASE)
 
 
 def _recognise(files: Files) -> str | None:
-    if files.anywhere(_TABLE) is None and not any(_patient(image) for image in files.images):
-        return None
-    return "CMMD_clinicaldata_revision or patient folders of CMMD, such as D1-0001/"
+    if files.anywhere(_TABLE) is not None:
+        return f"the table {_TABLE}"
+    if any(_patient(image) for image in files.images):
+        return "patient folders of CMMD, such as D1-0001/"
+    return None
 
 
 def _read(files: Files) -> Collection:

@@ -108,6 +108,23 @@ class Files:
             return LINK
         return None
 
+    def one_down(self) -> "Files | None":
+        """The files of the one folder that the root holds, beside nothing but words about it; None otherwise."""
+        tops = {name.split("/", 1)[0] for name in self.names if "/" in name}
+        beside = [name for name in self.names if "/" not in name]
+        if len(tops) != 1 or any(suffix(name) not in {".md", ".txt", ".rst", ".pdf", ""} for name in beside):
+            return None
+        top = f"{tops.pop()}/"
+        names, links, odd = (
+            [name.removeprefix(top) for name in names if name.startswith(top)]
+            for names in (self.names, self.links_out, self.unnameable)
+        )
+        return Files(self.root / top, names, links, odd)
+
+    def has_table(self) -> bool:
+        """Whether a table lies at the root itself."""
+        return any("/" not in name and suffix(name) in TABLE_SUFFIXES for name in self.names)
+
     def summary(self) -> str:
         """What lies at the root, in a few words; the name of a table only if it is that of a known set."""
         top = sorted({_called(name.split("/", 1)[0] + ("/" if "/" in name else "")) for name in self.names})

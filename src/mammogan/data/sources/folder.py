@@ -13,7 +13,7 @@ from mammogan.data.sources import labels
 from mammogan.data.sources.files import DICOM_SUFFIXES, IMAGE_SUFFIXES, Files, stem, suffix
 from mammogan.data.sources.headers import Seen, read_header
 from mammogan.data.sources.listed import own_names, read_listed
-from mammogan.data.sources.names import KNOWN_TABLES, OWN_NAMES, PATIENT_ALIASES, SIDE_ALIASES
+from mammogan.data.sources.names import KNOWN_TABLES, LABEL_COLUMNS, OWN_NAMES, PATIENT_ALIASES, SIDE_ALIASES
 from mammogan.data.sources.reader import Reader
 from mammogan.data.sources.records import Collection
 from mammogan.data.sources.tables import Table, found, key, nearest, nearest_column, unknown_columns
@@ -75,7 +75,9 @@ def read(files: Files, columns: Mapping[ColumnName, str] | None = None) -> Colle
     if tables:
         table = files.table(tables[0])
         names = _names(table, columns or {})
-        return read_listed(files, table, names, _PLACES, look=lambda file: _look(files, file, names))
+        listed = read_listed(files, table, names, _PLACES, look=lambda file: _look(files, file, names))
+        _insist_on_patients(table, names, listed)
+        return listed
     if columns:
         raise DataError(f"{files.root} has no table that the column mapping could belong to; put a CSV file there")
     found = Collection(files.root, note="no table, so no labels but side and view")
@@ -124,6 +126,17 @@ def _names(table: Table, columns: Mapping[ColumnName, str]) -> dict[str, str]:
                 f"{{{lacking}: {spelt}}}"
             )
     return names
+
+
+def _insist_on_patients(table: Table, names: Mapping[str, str], listed: Collection) -> None:
+    """Refuse to make every image its own patient where a column that is not understood may name them."""
+    others = set(table.columns) - set(names.values()) - LABEL_COLUMNS
+    if "patient_id" not in names and others and not all(entry.patient_known for entry in listed.mammograms):
+        raise DataError(
+            f"{table.place} has no column patient_id and others that may name the patient; set prepare.columns to "
+            "{patient_id: <your column>}, or, if none does, leave in the table only columns that are called "
+            f"{', '.join(OWN_NAMES)}"
+        )
 
 
 def _look(files: Files, image: str, names: Mapping[str, str]) -> Seen:
