@@ -39,7 +39,8 @@ def test_a_mapping_tells_whose_column_is_which(tmp_path):
     [
         (
             {**MAPPING, "patient_id": "Whoo"},
-            r"has no column 'Whoo', which prepare\.columns gives for patient_id.*'Who'",
+            r"has no column 'Whoo', which prepare\.columns gives for patient_id; found: Scan, Side of breast, .*, "
+            "1 column whose name is not known",
         ),
         ({**MAPPING, "age": "Jahre"}, "has no column 'Jahre', .*; found: Scan, Who, Side of breast"),
         ({"files": "Scan"}, r"prepare\.columns: 'files' is none of file, .* \(nearest: 'file'\)"),
@@ -62,7 +63,7 @@ def test_a_mapping_without_a_table_or_for_another_source_is_refused(tmp_path):
 def test_several_tables_are_not_guessed_among(tmp_path):
     write(tmp_path, TABLE, "x.png", name="one.csv")
     write(tmp_path, TABLE, name="two.csv")
-    with pytest.raises(DataError, match=r"has several tables \(one\.csv, two\.csv\); name the one to use labels\.csv"):
+    with pytest.raises(DataError, match=r"has 2 tables; name the one to use labels\.csv"):
         catalogue(tmp_path, "folder")
 
 

@@ -7,6 +7,7 @@ import pytest
 from raw_folders import RSNA, add, by_id, kinds, write
 
 from mammogan.data.sources import catalogue
+from mammogan.errors import DataError
 
 HEADER = "image_id,file,patient_id,laterality,view,density,cancer\n"
 
@@ -147,3 +148,59 @@ def test_a_folder_is_listed_once_and_no_file_is_looked_at(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "stat", lambda *args, **more: looked.append(args) or real(*args, **more))
     assert len(catalogue(root).mammograms) == n
     assert len(looked) < 50
+
+
+def test_ids_are_a_patients_own(tmp_path):
+    root = add(tmp_path, "cancer/10_1.png", "no_cancer/10_2.png", "no_cancer/11_1.png")
+    found = catalogue(root)
+    assert found.rejected == []
+    assert {mammogram.image_id for mammogram in found.mammograms} == {"10/1", "2", "11/1"}
+
+
+def test_files_of_one_name_in_two_folders_are_two_images(tmp_path):
+    root = write(tmp_path, "file,patient_id,laterality\nl/1.png,p,L\nr/1.png,p,R\n", "l/1.png", "r/1.png")
+    assert (len(catalogue(root).mammograms), catalogue(root).rejected) == (2, [])
+
+
+def test_a_rejected_row_keeps_its_side(tmp_path):
+    root = write(tmp_path, HEADER + "a,a.png,p,L,,,\nb,b.png,p,right,,,\na,c.png,p,R,,,\n", "a.png", "c.png")
+    assert {entry.image_id: entry.laterality for entry in catalogue(root).rejected} == {"b": "R", "a": "R"}
+
+
+def test_a_column_that_may_name_the_patient_stops_the_run(tmp_path):
+    root = write(tmp_path, "file;Fallnummer;Seite\na.png;17;L\n", "a.png")
+    with pytest.raises(DataError, match=r"set prepare\.columns to \{patient_id") as err:
+        catalogue(root, "folder")
+    assert "Fall" not in str(err.value)
+    assert catalogue(root, "folder", {"patient_id": "Fallnummer"}).mammograms[0].patient_known
+
+
+@pytest.mark.parametrize("source", ["auto", "rsna"])
+def test_a_set_one_folder_down_is_found(tmp_path, source):
+    rows = "1,7,42,L,CC,,0,0,0,,0,B,4\n1,7,43,L,CC,,0,0,0,,0,B,4\n"
+    root = tmp_path / "data"
+    write(root / "rsna", RSNA + rows, "train_images/7/42.png", "train_images/7/9.png", name="train.csv")
+    add(root, "SOURCE.md")
+    found = catalogue(root, source)
+    assert found.why.endswith("(in the only folder of the data folder)")
+    assert found.mammograms[0].file == root / "rsna/train_images/7/42.png"
+    assert sorted(kinds(root)) == ["rsna/train_images/7/43.dcm", "rsna/train_images/7/9.png"]
+
+
+def test_rsna_needs_no_labels(tmp_path):
+    root = write(tmp_path, "patient_id,image_id,laterality\n7,42,L\n", "train_images/7/42.png", name="train.csv")
+    assert (catalogue(root).source, catalogue(root).mammograms[0].cancer) == ("rsna", "")
+
+
+def test_cbis_ddsm_calls_nothing_benign_without_the_films_own_table(tmp_path):
+    add(tmp_path, "Calc-Test_P_00038_LEFT_CC.dcm", "Mass-Test_P_00038_LEFT_CC.dcm", "Calc-Test_P_00039_LEFT_CC.dcm")
+    cases = "patient_id,breast_density,left or right breast,image view,pathology\nP_00038,2,LEFT,CC,BENIGN\n"
+    found = catalogue(write(tmp_path, cases, name="mass_case_description_test_set.csv"))
+    assert [(entry.density, entry.cancer) for entry in found.mammograms] == [("", ""), ("", ""), ("B", "0")]
+    assert "3 of the 4 case tables missing" in found.why
+
+
+def test_the_cut_images_of_inbreast_are_not_taken_for_inbreast(tmp_path):
+    name = "22678622_61b13c59bcba149e_MG_R_CC_ANON"
+    table = f"Patient id,Laterality,View,Path,Cancer,Path_save\nq,R,CC,a/b/{name}.dcm,1,images/{name}.png\n"
+    assert catalogue(write(tmp_path, table, f"images/{name}.png", name="description.csv")).source == "rsna-roi"

@@ -1,5 +1,7 @@
 """Tables as people save them, and tables that are no use: each one clear message."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,7 +59,7 @@ BAD_TABLES = [
     (GOOD.encode("utf-32"), "is not a text table"),
     (b"PK\x03\x04\x00\x00", "is not a text table"),
     (HEADER.encode() + b"\x81\x8d,L,1,a.png\n", "neither UTF-8 nor Windows-1252"),
-    (b"image_id,lat\na,L\n", r"lacks the column patient_id .*, laterality, found: image_id, lat"),
+    (b"image_id,lat\na,L\n", r"lacks the column patient_id, laterality, found: image_id, lat"),
     (b"patinet_id,laterality,image_id\np,L,a\n", r"lacks the column patient_id \(nearest: 'patinet_id'\)"),
     (b"patient_id,side,image_id\np,L,a\n", "lacks the column laterality"),
     (b"patient_id,laterality,number\np,L,a\n", "lacks the column file or image_id"),
@@ -125,3 +127,53 @@ def test_a_table_without_a_header_is_told_without_quoting_its_first_row(tmp_path
     with pytest.raises(DataError, match="its first row holds values, not the names of columns") as err:
         catalogue(tmp_path, source)
     assert "DOE" not in str(err.value)
+
+
+NAMELESS = ["Maria Mueller;a.png;links\n", "Maria Mueller;left side;view\n", "Maria Mueller;patient_id;laterality\n"]
+NAMELESS += ["Mueller;Mueller;links\n", "Latera Lilly;Patience Ida;file\n"]
+
+
+@pytest.mark.parametrize("columns", [None, {"file": "Scan"}, {"patient_id": "Maria Muller", "file": "a.png"}])
+@pytest.mark.parametrize("source", ["folder", "auto", "rsna-roi", "rsna"])
+@pytest.mark.parametrize("first", NAMELESS)
+@pytest.mark.parametrize("name", ["labels.csv", "train.csv", "Mueller Maria.csv"])
+def test_no_message_quotes_a_name_that_is_no_known_column(tmp_path, first, source, columns, name):
+    root = write(tmp_path, first + "Anna Schmidt;b.png;rechts\n", "a.png", "b.png", name=name)
+    with pytest.raises(DataError) as err:
+        catalogue(root, source, columns)
+    message = str(err.value).replace("'Maria Muller'", "")  # the setting itself
+    assert not re.search("mueller|maria|lilly|patience|anna", message, re.IGNORECASE)
+
+
+def test_known_columns_are_quoted_and_the_others_counted(tmp_path):
+    root = write(tmp_path, "Image ID,Maria Mueller,BIRADS,Anna\na,,1,\n", "a.png")
+    with pytest.raises(DataError, match="found: Image ID, BIRADS, 2 columns whose names are not known;"):
+        catalogue(root)
+
+
+@pytest.mark.parametrize("name", ["maximum", "Latino", "Pat Id.", "Cancel", "Filiz"])
+def test_nonsense_is_not_the_nearest_column(tmp_path, name):
+    root = write(tmp_path, f"image_id,{name}\na,b\n", "a.png")
+    with pytest.raises(DataError) as err:
+        catalogue(root)
+    assert "nearest" not in str(err.value)
+
+
+def test_the_name_of_a_table_is_told_only_if_it_is_that_of_a_set(tmp_path):
+    rows = "p,L,a,a.png\np,L,b,b.png,surplus\n"
+    root = write(tmp_path / "own", HEADER + rows, "a.png", "c.png", name="Mueller Maria.csv")
+    found = catalogue(root)
+    assert found.why == "a table with the columns patient_id, laterality and file"
+    assert [entry.reason for entry in found.rejected] == [
+        "row with too many cells: line 3 of the table",
+        "image without a row: the table does not name it",
+    ]
+    root = write(tmp_path / "labels", HEADER + rows, "a.png", name="labels.csv")
+    assert catalogue(root).rejected[0].reason == "row with too many cells: line 3 of labels.csv"
+
+
+@pytest.mark.parametrize("raw", [raw for raw, _ in BAD_TABLES])
+def test_no_message_tells_the_name_of_a_table_of_ones_own(tmp_path, raw):
+    with pytest.raises(DataError) as err:
+        catalogue(write(tmp_path, raw, "a.png", name="Mueller Maria.csv"))
+    assert "Mueller" not in str(err.value)

@@ -54,19 +54,35 @@ def catalogue(
         DataError: `root` is missing or empty, its layout is not recognised or not that of `source`, a table is no
             use, or nothing at all was found.
     """
-    files = list_files(root)
+    whole = list_files(root)
     if columns and source not in ("auto", "folder"):
         raise DataError(f"prepare.columns belongs to the source folder, not to {source}; set one or the other")
+    files = _level(whole, source, columns)
     name, why = _choose(files, source, columns)
+    if files is not whole:
+        why = f"{why} (in the only folder of the data folder)"
     found = folder.read(files, columns) if name == "folder" else READERS[name].read(files)
-    found.reject_unmet(files.links_out, LINK)
-    found.reject_unmet(files.unnameable, "file name is no text: rename it")
+    found.lift(files.root.relative_to(root).as_posix())
+    found.reject_unmet(whole.links_out, LINK)
+    found.reject_unmet(whole.unnameable, "file name is no text: rename it")
+    found.tell_ids_apart()
     if not (found.mammograms or found.rejected):
         raise DataError(
             f"{root} holds no image of the source {name}, which expects {READERS[name].expects}; "
             f"found: {files.summary()}"
         )
     return Catalogue(name, "; ".join(filter(None, (why, found.note))), found.mammograms, found.rejected)
+
+
+def _level(files: Files, source: str, columns: Mapping[ColumnName, str] | None) -> Files:
+    """The files, or those of the folder that people put around a set: where a layout fits, else where a table is."""
+    levels = [files]
+    while (deeper := levels[-1].one_down()) is not None:
+        levels.append(deeper)
+    readers = [READERS[name] for name in SOURCE_NAMES if name == source or (source == "auto" and name != "folder")]
+    fits = (level for level in levels if not columns and any(reader.recognise(level) for reader in readers))
+    tables = (level for level in levels if level.has_table())
+    return next(fits, None) or next(tables, files)
 
 
 def _choose(files: Files, source: str, columns: Mapping[ColumnName, str] | None) -> tuple[SourceName, str]:

@@ -18,7 +18,7 @@ from mammogan.errors import DataError
 
 _CASES = [f"{kind}_case_description_{part}_set" for kind in ("mass", "calc") for part in ("train", "test")]
 _CASE_COLUMNS = ("patient_id", "left_or_right_breast", "image_view", "pathology")
-_FILM = re.compile(r"(?:Mass|Calc)-(?:Training|Test)_(P_\d+)_(LEFT|RIGHT)_(CC|MLO)(_\d+)?", re.IGNORECASE)
+_FILM = re.compile(r"(Mass|Calc)-(Train|Test)(?:ing)?_(P_\d+)_(LEFT|RIGHT)_(CC|MLO)(_\d+)?", re.IGNORECASE)
 
 Film = tuple[str, str, str]  # patient, side, view
 
@@ -29,6 +29,7 @@ class _Case:
     table: str
     cancer: set[str] = field(default_factory=set)
     density: str = ""
+    by: set[str] = field(default_factory=set)  # the tables that list the film
     met: bool = False
 
 
@@ -42,43 +43,47 @@ def _recognise(files: Files) -> str | None:
 
 def _read(files: Files) -> Collection:
     found = Collection(files.root)
+    there = {name for name in _CASES if files.anywhere(name)}
     cases = _read_cases(files)
     aside = 0
     for image, match in _films(files):
         if match is None:
             found.reject(image, "", "image without a row: neither its name nor dicom_info.csv tells what it is")
-        elif match[4]:
+        elif match[6]:
             aside += 1
         else:
-            _keep(found, cases, image, match)
-    for case in cases.values():
+            _keep(found, cases, there, image, match)
+    for film, case in cases.items():
         if not case.met:
             reason = f"row without an image: line {case.number} of {case.table} names a film that has no file"
-            found.reject("", "", reason)
+            found.reject("", "", reason, film[1])
     notes = [f"{aside} crops and masks left aside"] if aside else []
-    if not cases:
+    if not there:
         notes.append("no case tables, so no labels but side and view")
+    elif len(there) < len(_CASES):
+        missing = len(_CASES) - len(there)
+        notes.insert(0, f"{missing} of the {len(_CASES)} case tables missing, whose films have no labels")
     found.note = "; ".join(notes)
     return found
 
 
-def _keep(found: Collection, cases: dict[Film, _Case], image: str, match: re.Match[str]) -> None:
-    film = (match[1].upper(), labels.laterality(match[2]), labels.view(match[3]))
+def _keep(found: Collection, cases: dict[Film, _Case], there: set[str], image: str, match: re.Match[str]) -> None:
+    """Without its own table a film may have findings that nobody lists: malignant is certain then, benign is not."""
+    film = (match[3].upper(), labels.laterality(match[4]), labels.view(match[5]))
+    own = f"{match[1]}_case_description_{match[2]}_set".lower()
     case = cases.get(film)
-    if case is None and cases:
-        found.reject(image, match[0], "image without a row: no case table names this film")
+    if case is None and own in there:
+        found.reject(image, match[0], "image without a row: no case table names this film", film[1])
         return
+    cancer, density = "", ""
     if case is not None:
         case.met = True
-    found.keep(
-        image,
-        match[0],
-        film[0],
-        laterality=film[1],
-        view=film[2],
-        density=case.density if case else "",
-        cancer=labels.any_cancer(case.cancer) if case else "",
-    )
+        cancer = labels.any_cancer(case.cancer)
+        if own in case.by:
+            density = case.density
+        else:
+            cancer = "1" if cancer == "1" else ""
+    found.keep(image, match[0], film[0], laterality=film[1], view=film[2], density=density, cancer=cancer)
 
 
 def _films(files: Files) -> Iterator[tuple[str, re.Match[str] | None]]:
@@ -97,7 +102,7 @@ def _films(files: Files) -> Iterator[tuple[str, re.Match[str] | None]]:
     present = set(files.names)
     missing = sum(place not in present for place, name in names.items() if _FILM.fullmatch(name))
     if missing == len(names):
-        raise DataError(f"{table.file} names no file that is under {files.root / 'jpeg'}; copy jpeg/ beside csv/")
+        raise DataError(f"{table.place} names no file that is under {files.root / 'jpeg'}; copy jpeg/ beside csv/")
 
 
 def _jpeg(path: str) -> str:
@@ -111,7 +116,10 @@ def _film_of_path(image: str) -> re.Match[str] | None:
 
 def _read_cases(files: Files) -> dict[Film, _Case]:
     cases: dict[Film, _Case] = {}
-    for place in filter(None, map(files.anywhere, _CASES)):
+    for name in _CASES:
+        place = files.anywhere(name)
+        if place is None:
+            continue
         table = files.table(place)
         table.need(*_CASE_COLUMNS)
         for row in table.rows:
@@ -120,7 +128,8 @@ def _read_cases(files: Files) -> dict[Film, _Case]:
                 labels.laterality(row["left_or_right_breast"]),
                 row["image_view"].upper(),
             )
-            case = cases.setdefault(film, _Case(row.number, table.file.name))
+            case = cases.setdefault(film, _Case(row.number, table.name))
+            case.by.add(name)
             case.cancer.add(labels.cancer(row["pathology"]))
             case.density = case.density or labels.density_of_number(row["breast_density"])
     return cases

@@ -55,7 +55,8 @@ def _read_published(files: Files) -> Collection:
             continue
         mine = rows.pop(stem(image).upper(), None)
         if match is None or mine is None:
-            found.reject(image, "", f"image without a row: {table.file.name} does not name it")
+            side = match[2].upper() if match else ""
+            found.reject(image, "", f"image without a row: {table.name} does not name it", side)
             continue
         found.keep(
             image,
@@ -69,8 +70,9 @@ def _read_published(files: Files) -> Collection:
         )
     for name, mine in rows.items():
         if "_DM_" in name:
-            reason = f"row without an image: line {mine[0].number} of {table.file.name} names a file that is not there"
-            found.reject("", name, reason)
+            reason = f"row without an image: line {mine[0].number} of {table.name} names a file that is not there"
+            match = _NAME.fullmatch(name)
+            found.reject("", name, reason, match[2].upper() if match else "")
     found.note = f"{aside} subtracted images left aside" if aside else ""
     return found
 

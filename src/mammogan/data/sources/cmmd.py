@@ -20,9 +20,11 @@ _PATIENT = re.compile(r"D[12]-\d{4}", re.IGNORECASE)
 
 
 def _recognise(files: Files) -> str | None:
-    if files.anywhere(_TABLE) is None and not any(_patient(image) for image in files.images):
-        return None
-    return "CMMD_clinicaldata_revision or patient folders of CMMD, such as D1-0001/"
+    if files.anywhere(_TABLE) is not None:
+        return f"the table {_TABLE}"
+    if any(_patient(image) for image in files.images):
+        return "patient folders of CMMD, such as D1-0001/"
+    return None
 
 
 def _read(files: Files) -> Collection:
@@ -42,7 +44,7 @@ def _read(files: Files) -> Collection:
         patient = _patient(image)
         met.add(patient)
         if patient not in lines or suffix(image) not in DICOM_SUFFIXES:
-            found.reject(image, "", f"image without a row: {table.file.name} does not name its patient")
+            found.reject(image, "", f"image without a row: {table.name} does not name its patient")
             continue
         try:
             seen = read_header(files.root / image)
@@ -63,9 +65,7 @@ def _read(files: Files) -> Collection:
         )
     for patient, number in lines.items():
         if patient not in met:
-            found.reject(
-                "", "", f"row without an image: line {number} of {table.file.name} names a patient without one"
-            )
+            found.reject("", "", f"row without an image: line {number} of {table.name} names a patient without one")
     return found
 
 

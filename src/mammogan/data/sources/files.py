@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from mammogan.data.sources.names import KNOWN_TABLES
 from mammogan.data.sources.tables import Table, read_table
 from mammogan.errors import DataError
 
@@ -107,9 +108,26 @@ class Files:
             return LINK
         return None
 
+    def one_down(self) -> "Files | None":
+        """The files of the one folder that the root holds, beside nothing but words about it; None otherwise."""
+        tops = {name.split("/", 1)[0] for name in self.names if "/" in name}
+        beside = [name for name in self.names if "/" not in name]
+        if len(tops) != 1 or any(suffix(name) not in {".md", ".txt", ".rst", ".pdf", ""} for name in beside):
+            return None
+        top = f"{tops.pop()}/"
+        names, links, odd = (
+            [name.removeprefix(top) for name in names if name.startswith(top)]
+            for names in (self.names, self.links_out, self.unnameable)
+        )
+        return Files(self.root / top, names, links, odd)
+
+    def has_table(self) -> bool:
+        """Whether a table lies at the root itself."""
+        return any("/" not in name and suffix(name) in TABLE_SUFFIXES for name in self.names)
+
     def summary(self) -> str:
-        """What lies at the root, in a few words."""
-        top = sorted({name.split("/", 1)[0] + ("/" if "/" in name else "") for name in self.names})
+        """What lies at the root, in a few words; the name of a table only if it is that of a known set."""
+        top = sorted({_called(name.split("/", 1)[0] + ("/" if "/" in name else "")) for name in self.names})
         rest = f" and {len(top) - 8} more" if len(top) > 8 else ""
         return ", ".join(top[:8]) + rest
 
@@ -148,6 +166,11 @@ def _walk(folder: Path, prefix: str, real_root: str, listing: Files) -> None:
             _walk(folder / entry.name, f"{name}/", real_root, listing)
         elif entry.is_file():
             listing.names.append(name)
+
+
+def _called(name: str) -> str:
+    is_table = suffix(name) in TABLE_SUFFIXES and name.lower() not in KNOWN_TABLES
+    return f"a {suffix(name)} table" if is_table else name
 
 
 def _is_text(name: str) -> bool:

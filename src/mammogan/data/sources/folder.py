@@ -12,10 +12,11 @@ from mammogan.config import ColumnName
 from mammogan.data.sources import labels
 from mammogan.data.sources.files import DICOM_SUFFIXES, IMAGE_SUFFIXES, Files, stem, suffix
 from mammogan.data.sources.headers import Seen, read_header
-from mammogan.data.sources.listed import OWN_NAMES, own_names, read_listed
+from mammogan.data.sources.listed import own_names, read_listed
+from mammogan.data.sources.names import KNOWN_TABLES, LABEL_COLUMNS, OWN_NAMES, PATIENT_ALIASES, SIDE_ALIASES
 from mammogan.data.sources.reader import Reader
 from mammogan.data.sources.records import Collection
-from mammogan.data.sources.tables import Table, found, key, nearest
+from mammogan.data.sources.tables import Table, found, key, nearest, nearest_column, unknown_columns
 from mammogan.errors import DataError
 
 TABLES = ("labels.csv", "metadata.csv", "description.csv", "train.csv")
@@ -34,10 +35,7 @@ _VIEW_WORD = re.compile(r"([LR]?)-?(CC|MLO|ML|LM|XCCL)")
 
 
 # what people call the two columns that must not be overlooked
-_ALIASES = {
-    "patient_id": ("patient", "patientid", "patient_number", "patient_name", "subject", "subject_id"),
-    "laterality": ("side", "breast", "imagelaterality", "image_laterality", "left_or_right", "leftright"),
-}
+_ALIASES = {"patient_id": PATIENT_ALIASES, "laterality": SIDE_ALIASES}
 
 
 def _recognise(files: Files) -> str | None:
@@ -45,7 +43,8 @@ def _recognise(files: Files) -> str | None:
     if len(tables) != 1 or what_is_missing(files):
         return None
     place = "file" if "file" in files.table(tables[0]).columns else "image_id"
-    return f"{tables[0]} with the columns patient_id, laterality and {place}"
+    called = tables[0] if tables[0].lower() in KNOWN_TABLES else "a table"
+    return f"{called} with the columns patient_id, laterality and {place}"
 
 
 def what_is_missing(files: Files) -> str:
@@ -53,15 +52,14 @@ def what_is_missing(files: Files) -> str:
     tables = _tables(files)
     if len(tables) != 1:
         return ""
-    columns = files.table(tables[0]).columns
-    missing = [
-        f"{name}{nearest(name, columns.values())}" for name in ("patient_id", "laterality") if name not in columns
-    ]
+    table = files.table(tables[0])
+    columns = table.columns
+    missing = [f"{name}{nearest_column(name, columns)}" for name in ("patient_id", "laterality") if name not in columns]
     if not {"file", "image_id"} & set(columns):
         missing.append("file or image_id")
     if not missing:
         return ""
-    return f"; {tables[0]} lacks the column {', '.join(missing)}, {found(columns)}"
+    return f"; {table.name} lacks the column {', '.join(missing)}, {found(columns)}"
 
 
 def read(files: Files, columns: Mapping[ColumnName, str] | None = None) -> Collection:
@@ -73,11 +71,13 @@ def read(files: Files, columns: Mapping[ColumnName, str] | None = None) -> Colle
     """
     tables = _tables(files)
     if len(tables) > 1:
-        raise DataError(f"{files.root} has several tables ({', '.join(tables[:4])}); name the one to use labels.csv")
+        raise DataError(f"{files.root} has {len(tables)} tables; name the one to use labels.csv")
     if tables:
         table = files.table(tables[0])
         names = _names(table, columns or {})
-        return read_listed(files, table, names, _PLACES, look=lambda file: _look(files, file, names))
+        listed = read_listed(files, table, names, _PLACES, look=lambda file: _look(files, file, names))
+        _insist_on_patients(table, names, listed)
+        return listed
     if columns:
         raise DataError(f"{files.root} has no table that the column mapping could belong to; put a CSV file there")
     found = Collection(files.root, note="no table, so no labels but side and view")
@@ -102,13 +102,14 @@ def _tables(files: Files) -> list[str]:
 def _names(table: Table, columns: Mapping[ColumnName, str]) -> dict[str, str]:
     """Our name -> the table's column key."""
     names = own_names(table)
+    mapped = [key(spelt) for spelt in columns.values()]
     for own, spelt in columns.items():
         if own not in OWN_NAMES:
             raise DataError(f"prepare.columns: '{own}' is none of {', '.join(OWN_NAMES)}{nearest(own, OWN_NAMES)}")
         if key(spelt) not in table.columns:
             raise DataError(
-                f"{table.file} has no column '{spelt}', which prepare.columns gives for {own}"
-                f"{nearest(spelt, table.columns.values())}; {found(table.columns)}"
+                f"{table.place} has no column '{spelt}', which prepare.columns gives for {own}"
+                f"{nearest_column(spelt, table.columns, mapped)}; {found(table.columns, mapped)}"
             )
         names[own] = key(spelt)
     if not {"file", "image_id"} & set(names):
@@ -117,12 +118,25 @@ def _names(table: Table, columns: Mapping[ColumnName, str]) -> dict[str, str]:
         free = [name for name in table.columns if name not in names.values()]
         alike = [name for name in free if name in aliases] or difflib.get_close_matches(lacking, free, n=1, cutoff=0.8)
         if lacking not in names and alike:  # an overlooked patient would put one person on both sides of the split
+            if unknown_columns(alike):
+                raise DataError(f"{table.place} lacks the column {lacking}; {found(table.columns)}")
             spelt = table.columns[alike[0]]
             raise DataError(
-                f"{table.file} lacks the column {lacking} (nearest: '{spelt}'); rename it, or set prepare.columns to "
+                f"{table.place} lacks the column {lacking} (nearest: '{spelt}'); rename it, or set prepare.columns to "
                 f"{{{lacking}: {spelt}}}"
             )
     return names
+
+
+def _insist_on_patients(table: Table, names: Mapping[str, str], listed: Collection) -> None:
+    """Refuse to make every image its own patient where a column that is not understood may name them."""
+    others = set(table.columns) - set(names.values()) - LABEL_COLUMNS
+    if "patient_id" not in names and others and not all(entry.patient_known for entry in listed.mammograms):
+        raise DataError(
+            f"{table.place} has no column patient_id and others that may name the patient; set prepare.columns to "
+            "{patient_id: <your column>}, or, if none does, leave in the table only columns that are called "
+            f"{', '.join(OWN_NAMES)}"
+        )
 
 
 def _look(files: Files, image: str, names: Mapping[str, str]) -> Seen:

@@ -18,6 +18,8 @@ _VIEWS = {"CC": "CC", "ML": "MLO", "MLO": "MLO"}
 def _recognise(files: Files) -> str | None:
     if not any(_NAME.fullmatch(stem(image)) for image in files.images):
         return None
+    if "path_save" in files.columns(files.anywhere_named("description.csv")):
+        return None  # the cut images of rsna-roi, which keep these names
     return "file names of INbreast, such as 22678622_..._MG_R_CC_ANON.dcm"
 
 
@@ -30,7 +32,9 @@ def _read(files: Files) -> Collection:
     for image in files.images:
         match = _NAME.fullmatch(stem(image))
         if match is None or match[1] not in rows:
-            found.reject(image, "", f"image without a row: {table.file.name} does not name it")
+            found.reject(
+                image, "", f"image without a row: {table.name} does not name it", match[3].upper() if match else ""
+            )
             continue
         row = rows.pop(match[1])
         found.keep(
@@ -43,7 +47,8 @@ def _read(files: Files) -> Collection:
             age=labels.age(row["patient_age"]),
         )
     for number, row in rows.items():
-        found.reject("", number, f"row without an image: line {row.number} of {table.file.name} has no file")
+        reason = f"row without an image: line {row.number} of {table.name} has no file"
+        found.reject("", number, reason, labels.laterality(row["laterality"]))
     return found
 
 

@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from mammogan.data.sources import labels
-from mammogan.data.sources.files import IMAGE_SUFFIXES, OUTSIDE, Files, stem, suffix
+from mammogan.data.sources.files import IMAGE_SUFFIXES, OUTSIDE, Files, suffix
 from mammogan.data.sources.headers import Seen
+from mammogan.data.sources.names import OWN_NAMES
 from mammogan.data.sources.records import Collection
 from mammogan.data.sources.tables import Row, Table
 from mammogan.errors import DataError
-
-OWN_NAMES = ("file", "image_id", "patient_id", "laterality", "view", "density", "cancer", "age")
 
 
 def own_names(table: Table) -> dict[str, str]:
@@ -44,11 +43,11 @@ def read_listed(
     """
     found = Collection(files.root)
     for number in table.overlong:
-        found.reject("", "", f"row with too many cells: line {number} of {table.file.name}")
+        found.reject("", "", f"row with too many cells: line {number} of {table.name}")
     for row in table.rows:
         own = {name: row[column] for name, column in names.items()}
         file, reason = _locate(files, own, places)
-        image_id = own.get("image_id") or ("" if "image_id" in names else stem(file))
+        image_id = own.get("image_id") or ("" if "image_id" in names else file[: len(file) - len(suffix(file))])
         reason = _empty_cell(own, image_id) or reason
         seen = Seen()
         if reason is None and look is not None:
@@ -68,8 +67,8 @@ def read_listed(
                 age=labels.age(own.get("age", "")),
             )
         else:
-            found.reject(file, image_id, reason)
-    found.reject_images_without_a_row(files.images if images is None else images, table.file.name)
+            found.reject(file, image_id, reason, labels.laterality(own.get("laterality", "")))
+    found.reject_images_without_a_row(files.images if images is None else images, table.name)
     return found
 
 

@@ -50,7 +50,8 @@ def _read(files: Files) -> Collection:
     there = {stem(image).lower() for image in files.images}
     for film in findings:
         if film not in there:
-            found.reject("", film, f"row without an image: {_TABLE} names a film that has no file")
+            reason = f"row without an image: {_TABLE} names a film that has no file"
+            found.reject("", film, reason, "L" if int(film[3:]) % 2 else "R")
     return found
 
 

@@ -1,4 +1,7 @@
-"""Label tables as people save them: CSV of any common kind, and Excel sheets, as rows of stripped text."""
+"""Label tables as people save them: CSV of any common kind, and Excel sheets, as rows of stripped text.
+
+The first row of a table without a header, and the name of its file, may name people: a message quotes known names only.
+"""
 
 import csv
 import difflib
@@ -10,10 +13,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mammogan.data.sources.names import KNOWN_COLUMNS, KNOWN_TABLES
 from mammogan.errors import DataError
 
 _DELIMITERS = ",;\t"
-_VALUE = re.compile(r"[\d.,:/_]+|l|r|left|right|cc|mlo")  # what stands in a row and in no header, as a key
+_VALUE = re.compile(  # what stands in a row and in no header, as a key
+    r"[\d.,:/_]+|l|r|left|right|links|rechts|cc|mlo|.*\.(?:dcm|dicom|png|jpe?g|tiff?|pgm)"
+)
+_CLOSE = 0.75  # of 1, spelt alike: below it the nearest name is nonsense
+_LONG = 8  # letters: a name spelt almost like a known one this long is that name, and nobody's
+_SLIP = 0.85
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,16 @@ class Table:
     rows: Sequence[Row]
     overlong: Sequence[int]
 
+    @property
+    def name(self) -> str:
+        """The name of its file if it is that of a known set, else `the table`."""
+        return table_name(self.file)
+
+    @property
+    def place(self) -> str:
+        """Where it lies, for a message, likewise."""
+        return table_place(self.file)
+
     def need(self, *names: str) -> None:
         """Check that every one of the columns `names` (keys) is there.
 
@@ -52,7 +71,7 @@ class Table:
         missing = [name for name in names if name not in self.columns]
         if missing:
             raise DataError(
-                f"{self.file} lacks the column {', '.join(missing)}{nearest(missing[0], self.columns.values())}; "
+                f"{self.place} lacks the column {', '.join(missing)}{nearest_column(missing[0], self.columns)}; "
                 f"{found(self.columns)}"
             )
 
@@ -65,15 +84,50 @@ def key(name: str) -> str:
 def nearest(name: str, names: Iterable[str]) -> str:
     """` (nearest: '...')` of those `names` that resemble `name`, or nothing."""
     keys = {key(other): other for other in names}
-    close = difflib.get_close_matches(key(name), keys, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(key(name), keys, n=1, cutoff=_CLOSE)
     return f" (nearest: '{keys[close[0]]}')" if close else ""
 
 
-def found(columns: Mapping[str, str]) -> str:
-    """The names of the columns, for a message; never the first row of a table without a header: it may name people."""
+def nearest_column(name: str, columns: Mapping[str, str], mapped: Iterable[str] = ()) -> str:
+    """The same of the columns that may be quoted."""
+    return nearest(name, _quotable(columns, mapped))
+
+
+def found(columns: Mapping[str, str], mapped: Iterable[str] = ()) -> str:
+    """The columns, for a message: known names, those that are `mapped` (keys), and the number of the others."""
     if any(_VALUE.fullmatch(name) for name in columns):
         return "its first row holds values, not the names of columns; put a header above it"
-    return f"found: {', '.join(columns.values())}"
+    quoted = _quotable(columns, mapped)
+    more = len(columns) - len(quoted)
+    unknown = "1 column whose name is not known" if more == 1 else f"{more} columns whose names are not known"
+    return f"found: {', '.join(quoted + [unknown] * bool(more))}"
+
+
+def unknown_columns(columns: Iterable[str], mapped: Iterable[str] = ()) -> list[str]:
+    """Those of the columns (keys) that may hold anything, so that their names may too."""
+    mapped = set(mapped)
+    return [name for name in columns if name not in mapped and not _is_known(name)]
+
+
+def table_name(file: Path) -> str:
+    """The name of a table's file if it is that of a known set, else `the table`."""
+    return file.name if file.name.lower() in KNOWN_TABLES else "the table"
+
+
+def table_place(file: Path) -> str:
+    """The path of a table, with its name only if it is that of a known set."""
+    return str(file) if file.name.lower() in KNOWN_TABLES else f"the table in {file.parent}"
+
+
+def _quotable(columns: Mapping[str, str], mapped: Iterable[str]) -> list[str]:
+    unknown = set(unknown_columns(columns, mapped))
+    return [spelt for name, spelt in columns.items() if name not in unknown]
+
+
+def _is_known(name: str) -> bool:
+    return name in KNOWN_COLUMNS or bool(
+        difflib.get_close_matches(name, (known for known in KNOWN_COLUMNS if len(known) >= _LONG), 1, _SLIP)
+    )
 
 
 def read_table(file: Path) -> Table:
@@ -85,14 +139,14 @@ def read_table(file: Path) -> Table:
     lines = _sheet(file) if file.suffix.lower() in {".xlsx", ".xls"} else _csv_lines(file)
     filled = [(number, cells) for number, cells in lines if any(cells)]
     if not filled:
-        raise DataError(f"{file} is empty; it needs a header and a row for each image")
+        raise DataError(f"{table_place(file)} is empty; it needs a header and a row for each image")
     header = filled[0][1]
     keys = [key(name) for name in header]
     twice = [name for name, count in Counter(keys).items() if count > 1 and name]
     if twice:
-        raise DataError(f"{file} has the column {', '.join(twice)} twice; keep one")
+        raise DataError(f"{table_place(file)} has {_twice(twice)} twice; keep one")
     if len(filled) == 1:
-        raise DataError(f"{file} has a header but no rows; it needs a row for each image")
+        raise DataError(f"{table_place(file)} has a header but no rows; it needs a row for each image")
     columns = {name: spelt for name, spelt in zip(keys, header, strict=True) if name}
     rows, overlong = [], []
     for number, cells in filled[1:]:
@@ -103,6 +157,11 @@ def read_table(file: Path) -> Table:
     return Table(file, columns, rows, overlong)
 
 
+def _twice(keys: Sequence[str]) -> str:
+    quoted = [name for name in keys if _is_known(name)]
+    return f"the column {', '.join(quoted)}" if len(quoted) == len(keys) else "a column"
+
+
 def _csv_lines(file: Path) -> list[tuple[int, list[str]]]:
     text = _text(file)
     delimiter = _delimiter(text)
@@ -110,22 +169,23 @@ def _csv_lines(file: Path) -> list[tuple[int, list[str]]]:
     try:
         return [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as err:
-        raise DataError(f"{file} cannot be read as a CSV table: {err} (line {reader.line_num}); mend it") from None
+        place = f"line {reader.line_num}"
+        raise DataError(f"{table_place(file)} cannot be read as a CSV table: {err} ({place}); mend it") from None
 
 
 def _text(file: Path) -> str:
     try:
         raw = file.read_bytes()
     except OSError as err:
-        raise DataError(f"{file} cannot be read ({type(err).__name__}); copy it again") from None
+        raise DataError(f"{table_place(file)} cannot be read ({type(err).__name__}); copy it again") from None
     if b"\0" in raw:
-        raise DataError(f"{file} is not a text table (it holds zero bytes); save it as 'CSV UTF-8'")
+        raise DataError(f"{table_place(file)} is not a text table (it holds zero bytes); save it as 'CSV UTF-8'")
     for encoding in ("utf-8-sig", "cp1252"):
         try:
             return raw.decode(encoding)
         except UnicodeDecodeError:
             continue
-    raise DataError(f"{file} is neither UTF-8 nor Windows-1252 text; save it as 'CSV UTF-8'")
+    raise DataError(f"{table_place(file)} is neither UTF-8 nor Windows-1252 text; save it as 'CSV UTF-8'")
 
 
 def _delimiter(text: str) -> str:
@@ -143,10 +203,10 @@ def _sheet(file: Path) -> list[tuple[int, list[str]]]:
             warnings.simplefilter("ignore")  # of extensions to the format, which hold no cells
             frame = pd.read_excel(file, header=None, dtype=str, keep_default_na=False)
     except ImportError as err:
-        raise DataError(f"{file} needs the package {err.name or 'openpyxl'}; or save it as CSV") from None
+        raise DataError(f"{table_place(file)} needs the package {err.name or 'openpyxl'}; or save it as CSV") from None
     except Exception as err:  # the parser raises whatever it likes on damaged input
         raise DataError(
-            f"{file} cannot be read as an Excel table ({type(err).__name__}); save it as .xlsx or CSV"
+            f"{table_place(file)} cannot be read as an Excel table ({type(err).__name__}); save it as .xlsx or CSV"
         ) from None
     rows = frame.to_numpy(dtype=object).tolist()
     return [(number, [str(cell).strip() for cell in cells]) for number, cells in enumerate(rows, start=1)]
