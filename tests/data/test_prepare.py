@@ -335,6 +335,14 @@ def test_what_cannot_be_used_is_listed_with_its_reason_and_the_rest_goes_on(raw,
     assert found[keyed(KEY, "file", "images/stray.png")].startswith("image without a row")
 
 
+def test_rejected_images_of_the_other_side_do_not_count(raw, out):
+    for number in range(8):
+        (raw / "images" / f"{number}R.png").unlink()
+    assert prepare(config(max_rejected=0), raw, out).rejected == {}
+    with pytest.raises(DataError, match="50 % of the images were rejected"):
+        prepare(config(laterality="both", max_rejected=0.25), raw, out)
+
+
 def test_more_rejected_images_than_allowed_stop_the_stage(raw, out):
     prepare(config(), raw, out)
     before = fingerprint(out)

@@ -121,14 +121,14 @@ def prepare(config: PrepareConfig, raw: Path, out: Path, *, cache: Path, id_key:
 
 
 def of_side(laterality: str, found: Catalogue) -> tuple[list[Mammogram], list[Rejected]]:
-    """The images of the side asked for, and what is rejected so far.
+    """The images of the side asked for, and what is rejected of that side or of an unknown one so far.
 
     Raises:
         DataError: there is none of that side.
     """
     wanted = [image for image in found.mammograms if laterality in ("both", image.laterality)]
     if wanted:
-        return wanted, list(found.rejected)
+        return wanted, [entry for entry in found.rejected if laterality in ("both", entry.laterality or laterality)]
     if not found.mammograms:
         raise DataError(f"no usable image is named: {reasons(kinds(found.rejected))}; `mammogan data check` lists them")
     there = Counter(image.laterality or "unknown" for image in found.mammograms)
