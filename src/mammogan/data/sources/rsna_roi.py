@@ -89,7 +89,7 @@ def _of_mias(table: Table) -> Table:
 
 
 def _of_inbreast(table: Table) -> Table:
-    """The author's cut of INbreast: the file's name tells the patient; `Cancer` marks any finding, so it is no label."""
+    """The author's cut of INbreast: the file's name tells the patient; `Cancer` marks any finding, no malignancy."""
     names = [inbreast.NAME.fullmatch(stem(row["path_save"])) for row in table.rows]
     if not any(names):
         return table
