@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from raw_folders import RSNA, add, by_id, kinds, labels_of, write, write_dicom, write_sheet
 
-from mammogan.data.sources import catalogue
+from mammogan.data.sources import READERS, catalogue
+from mammogan.data.sources.files import list_files
 from real_sets import SHARED, needs_real_sets
 
 ROOT = Path(__file__).parents[3]
@@ -135,6 +136,13 @@ def test_cmmd(tmp_path):
         "row without an image",
         "unreadable",
     ]
+
+
+def test_cmmd_says_what_was_seen(tmp_path):
+    add(tmp_path, "D1-0001/a/b/1-1.dcm")
+    assert READERS["cmmd"].recognise(list_files(tmp_path)) == "patient folders of CMMD, such as D1-0001/"
+    write(tmp_path, "ID1\n", name="CMMD_clinicaldata_revision.csv")
+    assert READERS["cmmd"].recognise(list_files(tmp_path)) == "the table CMMD_clinicaldata_revision"
 
 
 def test_cdd_cesm_as_published(tmp_path):

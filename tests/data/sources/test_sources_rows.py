@@ -200,7 +200,29 @@ def test_cbis_ddsm_calls_nothing_benign_without_the_films_own_table(tmp_path):
     assert "3 of the 4 case tables missing" in found.why
 
 
-def test_the_cut_images_of_inbreast_are_not_taken_for_inbreast(tmp_path):
-    name = "22678622_61b13c59bcba149e_MG_R_CC_ANON"
-    table = f"Patient id,Laterality,View,Path,Cancer,Path_save\nq,R,CC,a/b/{name}.dcm,1,images/{name}.png\n"
-    assert catalogue(write(tmp_path, table, f"images/{name}.png", name="description.csv")).source == "rsna-roi"
+@pytest.mark.parametrize("folder", ["", "INBREAST-ROI-Mammography/"])
+def test_the_cut_images_of_inbreast_get_their_patients_from_the_names_and_no_cancer(tmp_path, folder):
+    table, names = "Patient id,Laterality,View,Acr,Path,Cancer,Path_save\n", []
+    for number, patient in ((22678622, "61b13c59bcba149e"), (22678623, "aaaa3c59bcba149e")):
+        names.append(f"{folder}images/{number}_{patient}_MG_R_CC_ANON.png")
+        table += f"removed,R,CC,2,a/b.dcm,1,{names[-1].removeprefix(folder)}\n"
+    found = catalogue(write(tmp_path, table, *names, name=f"{folder}description.csv"))
+    assert (found.source, found.rejected) == ("rsna-roi", [])
+    assert [(entry.image_id, entry.patient_id, entry.density, entry.cancer) for entry in found.mammograms] == [
+        ("22678622", "61b13c59bcba149e", "B", ""),
+        ("22678623", "aaaa3c59bcba149e", "B", ""),
+    ]
+
+
+def test_the_cut_images_of_mias_get_side_and_patient_from_the_film(tmp_path):
+    table = "Refnum,Bg,Class,Severity,X,Y,Radius,Path,Cancer,Path_save\n"
+    for film, cancer in ((1, 0), (1, 1), (2, 0), (3, 0)):
+        table += f"mdb00{film},G,CIRC,B,5,4,1,mdb00{film}.png,{cancer},images/mdb00{film}.png\n"
+    root = write(tmp_path, table, *(f"images/mdb00{film}.png" for film in (1, 2, 3)), name="description.csv")
+    found = catalogue(root)
+    assert (found.source, found.rejected) == ("rsna-roi", [])
+    assert [(entry.patient_id, entry.laterality, entry.view, entry.cancer) for entry in found.mammograms] == [
+        ("pair 1", "L", "MLO", "1"),
+        ("pair 1", "R", "MLO", "0"),
+        ("pair 2", "L", "MLO", "0"),
+    ]

@@ -11,12 +11,12 @@ from mammogan.data.sources.files import Files, stem
 from mammogan.data.sources.reader import Reader
 from mammogan.data.sources.records import Collection
 
-_NAME = re.compile(r"(\d+)_([0-9a-f]+)_MG_([LR])_(CC|ML|MLO)_ANON", re.IGNORECASE)
+NAME = re.compile(r"(\d+)_([0-9a-f]+)_MG_([LR])_(CC|ML|MLO)_ANON", re.IGNORECASE)
 _VIEWS = {"CC": "CC", "ML": "MLO", "MLO": "MLO"}
 
 
 def _recognise(files: Files) -> str | None:
-    if not any(_NAME.fullmatch(stem(image)) for image in files.images):
+    if not any(NAME.fullmatch(stem(image)) for image in files.images):
         return None
     if "path_save" in files.columns(files.anywhere_named("description.csv")):
         return None  # the cut images of rsna-roi, which keep these names
@@ -30,7 +30,7 @@ def _read(files: Files) -> Collection:
     rows = {number: row for number, row in rows.items() if number.isdigit()}  # the footer has no numbers
     found = Collection(files.root)
     for image in files.images:
-        match = _NAME.fullmatch(stem(image))
+        match = NAME.fullmatch(stem(image))
         if match is None or match[1] not in rows:
             found.reject(
                 image, "", f"image without a row: {table.name} does not name it", match[3].upper() if match else ""

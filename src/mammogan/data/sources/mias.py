@@ -38,12 +38,12 @@ def _read(files: Files) -> Collection:
         if film not in findings or not _NAME.fullmatch(film):
             found.reject(image, "", f"image without a row: {_TABLE} does not name it")
             continue
-        number = int(film[3:])
+        patient, side = pair_and_side(film)
         found.keep(
             image,
             film,
-            f"pair {(number + 1) // 2}",
-            laterality="L" if number % 2 else "R",
+            patient,
+            laterality=side,
             view="MLO",
             cancer=labels.any_cancer(findings[film]),
         )
@@ -51,8 +51,17 @@ def _read(files: Files) -> Collection:
     for film in findings:
         if film not in there:
             reason = f"row without an image: {_TABLE} names a film that has no file"
-            found.reject("", film, reason, "L" if int(film[3:]) % 2 else "R")
+            found.reject("", film, reason, pair_and_side(film)[1])
     return found
+
+
+def pair_and_side(film: str) -> tuple[str, str]:
+    """The patient and the breast of a film such as mdb001; "" and "" if it is called otherwise."""
+    match = _NAME.fullmatch(film)
+    if match is None:
+        return "", ""
+    number = int(match[1])
+    return f"pair {(number + 1) // 2}", "L" if number % 2 else "R"
 
 
 def _findings(text: str) -> dict[str, set[str]]:

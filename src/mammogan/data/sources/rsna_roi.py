@@ -7,7 +7,7 @@ competition. Without a table, the folder tells whether a breast has cancer, and 
 import re
 from dataclasses import replace
 
-from mammogan.data.sources import labels, rsna
+from mammogan.data.sources import inbreast, labels, mias, rsna
 from mammogan.data.sources.files import IMAGE_SUFFIXES, Files, stem
 from mammogan.data.sources.listed import own_names, read_listed
 from mammogan.data.sources.reader import Reader
@@ -27,6 +27,8 @@ def _recognise(files: Files) -> str | None:
     name = _table(files)
     if name is not None:
         columns = files.columns(name)
+        if {"path_save", "cancer", "refnum"} <= columns:
+            return f"{name} with the columns Path_save, Cancer and Refnum, cut from MIAS"
         if {"path_save", "cancer", "laterality"} <= columns:
             return f"{name} with the columns Path_save, Cancer and Laterality"
         if set(rsna.COLUMNS) <= columns and not files.has_folder("train_images"):
@@ -43,7 +45,7 @@ def _read(files: Files) -> Collection:
     if name is None and any(_class(image) for image in files.images):
         return _read_folders(files)
     table = files.needed_table(name, "description.csv or train.csv, or folders cancer/ and no_cancer/,")
-    table = _with_ids(table)
+    table = _with_ids(_of_inbreast(_of_mias(table)))
     table.need("patient_id", "image_id", "laterality")
     names = own_names(table)
     if "path_save" in table.columns:
@@ -68,6 +70,40 @@ def _with_ids(table: Table) -> Table:
 
     columns = {**table.columns, **{name: name for name in lacking}}
     return replace(table, columns=columns, rows=[completed(row) for row in table.rows])
+
+
+def _of_mias(table: Table) -> Table:
+    """The author's cut of MIAS: the film's number tells side and patient; of several rows a film, one a finding."""
+    if "refnum" not in table.columns or "laterality" in table.columns:
+        return table
+    films: dict[str, list[Row]] = {}
+    for row in table.rows:
+        films.setdefault(row["refnum"].lower(), []).append(row)
+    rows = []
+    for film, mine in films.items():
+        patient, side = mias.pair_and_side(film)
+        cancer = labels.any_cancer({labels.cancer(row["cancer"]) for row in mine})
+        cells = {"image_id": film, "patient_id": patient, "laterality": side, "view": "MLO", "cancer": cancer}
+        rows.append(Row(mine[0].number, {**mine[0].cells, **cells}))
+    return _extended(table, rows, "image_id", "patient_id", "laterality", "view")
+
+
+def _of_inbreast(table: Table) -> Table:
+    """The author's cut of INbreast: the file's name tells the patient; `Cancer` marks any finding, no malignancy."""
+    names = [inbreast.NAME.fullmatch(stem(row["path_save"])) for row in table.rows]
+    if not any(names):
+        return table
+    rows = []
+    for row, name in zip(table.rows, names, strict=True):
+        ids = (name[1], name[2].lower()) if name else ("", "")
+        density = labels.density_of_number(row["acr"])
+        cells = {"image_id": ids[0], "patient_id": ids[1], "density": density, "cancer": ""}
+        rows.append(Row(row.number, {**row.cells, **cells}))
+    return _extended(table, rows, "image_id", "patient_id", "density")
+
+
+def _extended(table: Table, rows: list[Row], *names: str) -> Table:
+    return replace(table, columns={**table.columns, **{name: name for name in names}}, rows=rows)
 
 
 def _class(image: str) -> str:
