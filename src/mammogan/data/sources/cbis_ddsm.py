@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from mammogan.data.pixels import DICOM_SUFFIXES
 from mammogan.data.sources import labels
-from mammogan.data.sources.files import DICOM_SUFFIXES, Files, stem, suffix
+from mammogan.data.sources.files import Files, stem, suffix
 from mammogan.data.sources.reader import Reader
 from mammogan.data.sources.records import Collection
 from mammogan.errors import DataError

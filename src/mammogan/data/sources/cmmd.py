@@ -7,8 +7,9 @@ breast: a breast is malignant if any of its rows is; the label of a breast witho
 import re
 from collections import defaultdict
 
+from mammogan.data.pixels import DICOM_SUFFIXES
 from mammogan.data.sources import labels
-from mammogan.data.sources.files import DICOM_SUFFIXES, Files, suffix
+from mammogan.data.sources.files import Files, suffix
 from mammogan.data.sources.headers import read_header
 from mammogan.data.sources.reader import Reader
 from mammogan.data.sources.records import Collection

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from mammogan.data.pixels import IMAGE_SUFFIXES
 from mammogan.data.sources.names import KNOWN_TABLES
 from mammogan.data.sources.tables import Table, read_table
 from mammogan.errors import DataError
 
-DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
-IMAGE_SUFFIXES = DICOM_SUFFIXES | {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".pgm"}
 TABLE_SUFFIXES = (".csv", ".xlsx", ".xls")
 
 OUTSIDE = "file outside the data folder: give its path relative to the folder"

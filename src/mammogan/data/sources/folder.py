@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping
 
 from mammogan.config import ColumnName
+from mammogan.data.pixels import DICOM_SUFFIXES, IMAGE_SUFFIXES
 from mammogan.data.sources import labels
-from mammogan.data.sources.files import DICOM_SUFFIXES, IMAGE_SUFFIXES, Files, stem, suffix
+from mammogan.data.sources.files import Files, stem, suffix
 from mammogan.data.sources.headers import Seen, read_header
 from mammogan.data.sources.listed import own_names, read_listed
 from mammogan.data.sources.names import KNOWN_TABLES, LABEL_COLUMNS, OWN_NAMES, PATIENT_ALIASES, SIDE_ALIASES

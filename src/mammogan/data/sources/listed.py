@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
+from mammogan.data.pixels import IMAGE_SUFFIXES
 from mammogan.data.sources import labels
-from mammogan.data.sources.files import IMAGE_SUFFIXES, OUTSIDE, Files, suffix
+from mammogan.data.sources.files import OUTSIDE, Files, suffix
 from mammogan.data.sources.headers import Seen
 from mammogan.data.sources.names import OWN_NAMES
 from mammogan.data.sources.records import Collection

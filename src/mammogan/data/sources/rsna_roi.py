@@ -7,8 +7,9 @@ competition. Without a table, the folder tells whether a breast has cancer, and 
 import re
 from dataclasses import replace
 
+from mammogan.data.pixels import IMAGE_SUFFIXES
 from mammogan.data.sources import inbreast, labels, mias, rsna
-from mammogan.data.sources.files import IMAGE_SUFFIXES, Files, stem
+from mammogan.data.sources.files import Files, stem
 from mammogan.data.sources.listed import own_names, read_listed
 from mammogan.data.sources.reader import Reader
 from mammogan.data.sources.records import Collection
