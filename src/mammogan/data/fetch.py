@@ -22,7 +22,7 @@ from tqdm import tqdm
 from mammogan.errors import DataError
 
 ABOUT_FILE = "SOURCE.md"
-NO_CLIENT = "Kaggle's client is not installed; run `pip install mammogan[kaggle]`"
+NO_CLIENT = "Kaggle's client is not installed; in the root of the checkout run `pip install -e .[kaggle]`"
 
 
 @dataclass(frozen=True)
