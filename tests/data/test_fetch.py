@@ -248,7 +248,7 @@ def test_an_unknown_name_gets_the_nearest_ones(tmp_path, name, message):
 
 def test_a_missing_client_is_named_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "kaggle", None)
-    with pytest.raises(DataError, match=r"pip install mammogan\[kaggle\]"):
+    with pytest.raises(DataError, match=r"pip install -e \.\[kaggle\]"):
         kaggle_client()
 
 
