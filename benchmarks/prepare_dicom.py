@@ -37,8 +37,7 @@ from pydicom.uid import (
 )
 
 import mammogan
-from mammogan.data.breast import OVERVIEW_PX
-from mammogan.data.cut import DECODED, cut_file, grey_levels, locate, to_integers
+from mammogan.data.cut import coarse_level, cut_file, fine_level, grey_levels, locate, to_integers
 from mammogan.data.dicom import DicomRaw
 from mammogan.data.phantom import draw
 from mammogan.data.pixels import open_raw
@@ -122,14 +121,12 @@ def by_stages(path: Path, out: Path) -> dict[str, float]:
     times = [time.process_time()]
     raw = open_raw(path)
     times.append(time.process_time())
-    long_side = max(raw.height, raw.width)
-    glance = max(k for k in raw.reductions if k == 1 or long_side >= k * OVERVIEW_PX)
+    glance = coarse_level(raw)
     pixels = raw.read(glance)
     times.append(time.process_time())
     place = locate(pixels.image, "L", glance, (raw.height, raw.width))
     times.append(time.process_time())
-    breast = max(place.box.height, place.box.width)
-    reduction = max(k for k in raw.reductions if k == 1 or breast >= k * DECODED * RESOLUTION)
+    reduction = fine_level(raw, place.box, RESOLUTION)
     if reduction != glance:
         pixels = raw.read(reduction)
     times.append(time.process_time())

@@ -26,10 +26,11 @@ from pydicom.uid import (
 )
 
 from dicom_files import codestream, texture, write_dicom
-from mammogan.data.pixels import Pixels, read_pixels
-from mammogan.data.raw import Unread
+from mammogan.data.pixels import Pixels
+from mammogan.data.raw import UnreadError
 from mammogan.data.sources.headers import read_header
 from mammogan.errors import DataError
+from whole_images import read_pixels
 
 GREY = texture(40, 56)
 SYNTAXES = [
@@ -280,7 +281,7 @@ def test_a_fault_of_the_machine_is_no_damage_of_the_file(tmp_path, monkeypatch, 
     monkeypatch.setattr(io, "open", refuse)
     readers = [read_pixels, read_header] if name == "a.dcm" else [read_pixels]
     for read in readers:
-        with pytest.raises(Unread, match="cannot be read: check the file's permissions and the disk") as caught:
+        with pytest.raises(UnreadError, match="cannot be read: check the file's permissions and the disk") as caught:
             read(tmp_path / name)
         assert str(caught.value).startswith(f"{tmp_path / name}: ")
 

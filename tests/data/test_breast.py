@@ -8,13 +8,13 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 import mammogan.data.phantom
-from mammogan.data.breast import breast_mask, find_breast, frame_box
+from mammogan.data.breast import find_breast, frame_box
 from mammogan.data.outline import Box, chest_wall
 from mammogan.data.phantom import DENSITIES, LATERALITIES, VIEWS
 from mammogan.data.phantom_findings import FINDINGS
-from mammogan.data.pixels import read_pixels
 from mammogan.errors import DataError
 from real_sets import SHARED, needs_real_sets
+from whole_images import breast_mask, read_pixels
 
 CASES = [
     (seed, side, view, density, FINDINGS[(k + seed) % 4], (256, 320, 384, 512)[(k + k // 4 + seed) % 4])

@@ -11,10 +11,10 @@ from scipy import ndimage
 from mammogan.data import copies
 from mammogan.data.copies import COPY_NCC, Pair, closest, near_duplicates
 from mammogan.data.phantom import DENSITIES, draw
-from mammogan.data.pixels import read_pixels
 from mammogan.errors import DataError
 from real_sets import SHARED, needs_real_sets
 from tile_of import tile_of
+from whole_images import read_pixels
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "phantoms" / "images"
 

@@ -4,13 +4,13 @@ import csv
 
 import numpy as np
 
-from mammogan.data.breast import breast_mask, find_breast
+from mammogan.data.breast import find_breast
 from mammogan.data.outline import bounding_box
 from mammogan.data.pectoral import in_muscle, muscle_edge
 from mammogan.data.phantom import DENSITIES, LATERALITIES, _Chance, draw
 from mammogan.data.phantom_shape import draw_build, draw_shape
-from mammogan.data.pixels import read_pixels
 from real_sets import SHARED, needs_real_sets
+from whole_images import breast_mask, read_pixels
 
 HEIGHT = 256
 

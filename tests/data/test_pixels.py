@@ -14,9 +14,9 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_windowing
 
 from dicom_files import NAME, write_dicom
-from mammogan.data.pixels import read_pixels
 from mammogan.data.voi import robust_range, window
 from mammogan.errors import DataError
+from whole_images import read_pixels
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)  # every 12-bit level once
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 
 from mammogan.data.area import shares, weighted
@@ -58,20 +57,6 @@ def find_breast(image: FloatImage) -> Breast:
     seeds, markers, background = _apart_from_breast(overview, mask, threshold)
     burnt_in = _holds_text(overview - background > _MARK_LEVEL, seeds, markers, chest_wall(mask, ""))
     return Breast(frame, _box_in_image(mask, frame), overview, mask, markers, background, burnt_in)
-
-
-def breast_mask(image: FloatImage) -> Mask:
-    """Mask (H, W) of the breast: the largest connected bright region, without frame lines, markers and text.
-
-    Raises:
-        DataError: `no breast found`.
-    """
-    breast = find_breast(image)
-    frame = breast.frame
-    inside = Image.fromarray(breast.mask).resize((frame.width, frame.height), Image.Resampling.NEAREST)
-    mask = np.zeros(image.shape, dtype=bool)
-    mask[frame.slices] = np.asarray(inside)
-    return mask
 
 
 def frame_box(image: FloatImage) -> Box:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from mammogan.config import PrepareConfig
 from mammogan.data.area import area_mean
-from mammogan.data.breast import OVERVIEW_PX
+from mammogan.data.cut import coarse_level
 from mammogan.data.cutting import Cut, cut, cut_images
 from mammogan.data.ids import keyed
 from mammogan.data.outline import Box
@@ -118,7 +118,7 @@ def _draw(shown: _Shown) -> BeforeAfter | None:
     try:
         tile = cut(shown.config, image)
         raw = open_raw(image.file)
-        level = max(k for k in raw.reductions if k == 1 or max(raw.height, raw.width) >= k * OVERVIEW_PX)
+        level = coarse_level(raw)
         before = raw.read(level).image
     except (DataError, OSError, MemoryError):
         return None

@@ -60,7 +60,7 @@ def cut_file(
             `<path>: <reason>`.
     """
     raw = open_raw(path)
-    level = max(level for level in raw.reductions if level == 1 or _long(raw) >= level * OVERVIEW_PX)
+    level = coarse_level(raw)
     pixels = raw.read(level)
     try:
         place = locate(pixels.image, laterality, level, (raw.height, raw.width))
@@ -72,8 +72,7 @@ def cut_file(
             f"{path}: smaller than asked: the breast is {box.height} x {box.width} px, "
             f"its long side must reach {resolution} px"
         )
-    enough = [k for k in raw.reductions if decoding == "reduced" and _long(box) >= k * DECODED * resolution]
-    wanted = max(enough, default=1)
+    wanted = fine_level(raw, box, resolution) if decoding == "reduced" else 1
     if wanted != level:
         pixels = raw.read(wanted)
 
@@ -99,6 +98,16 @@ def cut_file(
         burnt_in=place.breast.burnt_in,
         pectoral="kept" if pectoral == "keep" else "absent" if muscle is None else "masked",
     )
+
+
+def coarse_level(raw: Raw) -> int:
+    """The coarsest reduction at which an image still fills the overview in which its breast is looked for."""
+    return max(level for level in raw.reductions if level == 1 or _long(raw) >= level * OVERVIEW_PX)
+
+
+def fine_level(raw: Raw, box: Box, resolution: int) -> int:
+    """The coarsest reduction at which the breast in `box` still is long enough for its tile."""
+    return max(level for level in raw.reductions if level == 1 or _long(box) >= level * DECODED * resolution)
 
 
 def locate(image: FloatImage, laterality: str, level: int, size: tuple[int, int]) -> Place:

@@ -12,7 +12,7 @@ from mammogan.config import PrepareConfig
 from mammogan.data.cache import Entry, Stamp, TileCache
 from mammogan.data.cut import Tile, cut_file
 from mammogan.data.pool import Killed, cores, outcomes
-from mammogan.data.raw import Unread
+from mammogan.data.raw import UnreadError, unread
 from mammogan.data.sources import Mammogram
 from mammogan.errors import DataError
 
@@ -81,7 +81,7 @@ def cut_images(
             try:
                 source_id, stamp = known.identify(image.file)
             except OSError as err:
-                cuts[index] = Cut(image, {"reason": _unreadable(err)})
+                cuts[index] = Cut(image, {"reason": unread(err)})
                 done()
                 continue
             key = cut_key(config, image, source_id)
@@ -137,16 +137,12 @@ def _cut(job: _Job) -> Entry:
                 return Entry({"reason": "changed while it was read: run again"}, None, lasting=False)
     except DataError as err:
         reason = str(err).removeprefix(f"{job.image.file}: ")
-        return Entry({"reason": reason}, None, lasting=not isinstance(err, Unread))
+        return Entry({"reason": reason}, None, lasting=not isinstance(err, UnreadError))
     except MemoryError:
         return Entry({"reason": "too large for the memory: set prepare.workers lower"}, None, lasting=False)
     except OSError as err:
-        return Entry({"reason": _unreadable(err)}, None, lasting=False)
+        return Entry({"reason": unread(err)}, None, lasting=False)
     return Entry(_record(tile), tile.image.tobytes())
-
-
-def _unreadable(err: OSError) -> str:
-    return f"cannot be read: check that it is there, and its permissions ({type(err).__name__})"
 
 
 def _record(tile: Tile) -> dict[str, str]:

@@ -7,7 +7,7 @@ from mammogan.data.raster import FORMATS, open_raster
 from mammogan.data.raw import Pixels, Raw, located
 from mammogan.errors import DataError
 
-__all__ = ["DICOM_SUFFIXES", "IMAGE_SUFFIXES", "Pixels", "Raw", "open_raw", "read_pixels"]
+__all__ = ["DICOM_SUFFIXES", "IMAGE_SUFFIXES", "Pixels", "Raw", "open_raw"]
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 IMAGE_SUFFIXES = DICOM_SUFFIXES | frozenset(FORMATS)
@@ -31,12 +31,3 @@ def open_raw(path: Path) -> Raw:
         if suffix in FORMATS:
             return open_raster(path)
         raise DataError(f"unknown kind of file: '{suffix}'; convert it to one of {', '.join(sorted(IMAGE_SUFFIXES))}")
-
-
-def read_pixels(path: Path) -> Pixels:
-    """The whole image as float32 (H, W) in [0, 1], bright = dense tissue.
-
-    Raises:
-        DataError: as `open_raw`, or the pixels are truncated or damaged.
-    """
-    return open_raw(path).read()

@@ -17,7 +17,7 @@ MAX_PIXELS = 2**26  # 67 megapixels, twice the largest mammogram met; above it a
 _OF_THE_FILE = frozenset({errno.EINVAL, errno.EOVERFLOW})  # a damaged offset leads outside the file
 
 
-class Unread(DataError):  # noqa: N818 - reads as what happened, like the reasons
+class UnreadError(DataError):
     """A fault of the machine, not of the file: no permission, a broken disk; not to be remembered."""
 
 
@@ -77,17 +77,17 @@ def located(path: Path) -> Iterator[None]:
     except DataError as err:
         raise type(err)(f"{path}: {err}") from None
     except OSError as err:
-        raise Unread(f"{path}: {_unread(err)}") from None
+        raise UnreadError(f"{path}: {unread(err)}") from None
 
 
 @contextmanager
 def damage(reason: str) -> Iterator[None]:
     """Whatever a decoder raises on damaged input as a DataError of this `reason`; a DataError passes.
 
-    What the machine is to blame for is told apart: MemoryError passes, a system's error becomes `Unread`.
+    What the machine is to blame for is told apart: MemoryError passes, a system's error becomes `UnreadError`.
 
     Raises:
-        Unread: the system failed to open or read the file.
+        UnreadError: the system failed to open or read the file.
         DataError: anything else was raised.
     """
     try:
@@ -96,11 +96,12 @@ def damage(reason: str) -> Iterator[None]:
         raise
     except Exception as err:
         if isinstance(err, OSError) and err.errno is not None and err.errno not in _OF_THE_FILE:
-            raise Unread(_unread(err)) from None
+            raise UnreadError(unread(err)) from None
         raise DataError(f"{reason} ({type(err).__name__})") from None
 
 
-def _unread(err: OSError) -> str:
+def unread(err: OSError) -> str:
+    """The reason for which the system failed to read a file."""
     return f"cannot be read: check the file's permissions and the disk ({type(err).__name__})"
 
 
