@@ -1,3 +1,4 @@
+import copy
 import multiprocessing
 import subprocess
 import sys
@@ -191,6 +192,34 @@ def test_a_trial_waits_for_the_claim_of_an_earlier_one(empty_study, monkeypatch)
     later = empty_study.ask()
     assert len(naps) == 3
     assert storage.get_trial_system_attrs(later._trial_id)[ROW] == 2
+
+
+def test_a_reading_that_shows_parameters_without_their_row_is_read_again(empty_study, monkeypatch):
+    earlier = empty_study.ask()
+    suggest_all(earlier)
+    readings = []
+    whole = sampler_module._trials
+
+    def torn_first(study):
+        trials = whole(study)
+        readings.append(trials)
+        if len(readings) == 1:  # what SQLite gives when the row is stored after the attributes were read
+            trials = copy.deepcopy(trials)
+            del trials[earlier.number].system_attrs[ROW]
+        return trials
+
+    monkeypatch.setattr(sampler_module, "_trials", torn_first)
+    later = empty_study.ask()
+    assert empty_study._storage.get_trial_system_attrs(later._trial_id)[ROW] == 2
+    assert len(readings) == 2
+
+
+def test_a_running_trial_of_another_sampler_holds_nobody_up(empty_study):
+    empty_study.sampler, ours = optuna.samplers.RandomSampler(seed=1), empty_study.sampler
+    suggest_all(empty_study.ask())
+    empty_study.sampler = ours
+    empty_study.optimize(suggest_all)
+    assert [trial.state for trial in empty_study.trials] == [TrialState.RUNNING] + [TrialState.COMPLETE] * 9
 
 
 def test_a_study_goes_on_in_a_new_process(tmp_path):

@@ -177,12 +177,17 @@ def _wait_for_turn(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]
     """All trials, once every running trial of a lower number has claimed its row.
 
     A trial that leaves the others waiting for _CLAIM_TIMEOUT_S has lost its process. It is failed, which also
-    bars it from claiming later should it only have been asleep.
+    bars it from claiming later should it only have been asleep. A trial of another sampler, which claims none,
+    is known by its parameters: ours claims first. Storages read a trial in several steps and in any order, so
+    one reading may show parameters without the row that was stored before them: only the next reading tells.
     """
     deadline = time.monotonic() + _CLAIM_TIMEOUT_S
+    suggesting: set[int] = set()
     while True:
         trials = _trials(study)
-        undecided = [other for other in trials if other.number < trial.number and _is_undecided(other)]
+        rowless = [other for other in trials if other.number < trial.number and _runs_without_row(other)]
+        undecided = [other for other in rowless if other.number not in suggesting]
+        suggesting |= {other.number for other in rowless if other.params}
         if not undecided:
             return trials
         if time.monotonic() > deadline:
@@ -192,9 +197,8 @@ def _wait_for_turn(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]
             time.sleep(_POLL_S)
 
 
-def _is_undecided(trial: FrozenTrial) -> bool:
-    # A trial with parameters and without a row came from another sampler and will never claim one.
-    return trial.state == TrialState.RUNNING and ROW not in trial.system_attrs and not trial.params
+def _runs_without_row(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.RUNNING and ROW not in trial.system_attrs
 
 
 def _trials(study: optuna.Study) -> list[FrozenTrial]:
