@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import mammogan
-from mammogan.config import DCGANConfig, StyleGANConfig, TrainConfig
+from mammogan.config import TrainConfig, load
 from mammogan.training.cost import gflop_per_image
 from mammogan.training.ema import update_average
 from mammogan.training.precision import Precision, choose_precision, memory_format
@@ -29,29 +29,16 @@ CPU = torch.device("cpu")
 
 
 def configuration(batch_size: int, base_channels: int) -> TrainConfig:
-    return TrainConfig(
-        model="dcgan",
-        lr=0.0002,
-        batch_size=batch_size,
-        epochs=1,
-        seed=0,
-        loss="non_saturating",
-        instance_noise=0.2,
-        ema_kimg=1.0,
-        evaluations=1,
-        precision="auto",
-        device="cpu",
-        dcgan=DCGANConfig(z_dim=100, base_channels=base_channels, max_channels=8 * base_channels),
-        stylegan=StyleGANConfig(
-            z_dim=8,
-            w_dim=8,
-            mapping_layers=1,
-            base_channels=8,
-            max_channels=8,
-            style_mixing=0.0,
-            r1_gamma=0.0,
-            r1_every=16,
-        ),
+    demo = load(Path(__file__).parent.parent / "settings" / "demo.yaml").train
+    widths = {"z_dim": 100, "base_channels": base_channels, "max_channels": 8 * base_channels}
+    return demo.model_copy(
+        update={
+            "model": "dcgan",
+            "lr": 0.0002,
+            "batch_size": batch_size,
+            "device": "cpu",
+            "dcgan": demo.dcgan.model_copy(update=widths),
+        }
     )
 
 

@@ -14,7 +14,6 @@ SMALL = {
     "resolution: 64": "resolution: 32",
     "n_images: 100": "n_images: 16",
     "n_images: 64": "n_images: 5",
-    "evaluations: 2": "evaluations: 1",
     "grid_side: 6": "grid_side: 3",
     "base_channels: 24": "base_channels: 4",
 }

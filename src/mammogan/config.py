@@ -35,6 +35,10 @@ SourceName = Literal[
     "folder",
 ]
 SOURCE_NAMES: tuple[SourceName, ...] = get_args(SourceName)
+Label = Literal["cancer", "density", "view"]
+Augmentation = Literal[
+    "translate", "rotate", "scale", "brightness", "contrast", "cutout", "noise", "blur", "mirror"
+]
 ColumnName = Literal["file", "image_id", "patient_id", "laterality", "view", "density", "cancer", "age"]
 
 Positive = Annotated[int, Field(gt=0)]
@@ -76,11 +80,15 @@ class PrepareConfig(Section):
 
 
 class DCGANConfig(Section):
-    """Widths of the DCGAN (Radford et al. 2016); 64 and 512 are the widths of the textbook."""
+    """Widths and options of the DCGAN (Radford et al. 2016); 64 and 512 are the widths of the textbook."""
 
     z_dim: Positive
     base_channels: Positive
     max_channels: Positive
+    spectral_norm: bool
+    minibatch_std: bool
+    r1_gamma: Annotated[float, Field(ge=0)] | None
+    r1_every: Positive
 
 
 class StyleGANConfig(Section):
@@ -92,8 +100,46 @@ class StyleGANConfig(Section):
     base_channels: Positive
     max_channels: Positive
     style_mixing: Annotated[float, Field(ge=0, le=1)]
-    r1_gamma: Annotated[float, Field(ge=0)]
+    normalisation: Literal["adain", "demodulation"]
+    r1_gamma: Annotated[float, Field(ge=0)] | None
     r1_every: Positive
+    path_length: Annotated[float, Field(ge=0)]
+    path_length_every: Positive
+    grow_from: Literal[8, 16, 32, 64, 128, 256] | None
+    grow_kimg: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _path_length_needs_demodulation(self) -> Self:
+        if self.path_length and self.normalisation != "demodulation":
+            raise ValueError(
+                f"path_length {self.path_length:g} needs normalisation demodulation; set path_length to 0 for adain"
+            )
+        return self
+
+
+class AugmentConfig(Section):
+    """What D sees in place of the images: both real and synthetic ones, changed at random."""
+
+    mode: Literal["none", "diffaugment", "ada"]
+    operations: list[Augmentation]
+    target: Annotated[float, Field(gt=0, lt=1)]
+    every: Positive
+    kimg: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _each_operation_once(self) -> Self:
+        if len(set(self.operations)) != len(self.operations):
+            raise ValueError(f"an operation is listed twice: {', '.join(self.operations)}")
+        if self.mode != "none" and not self.operations:
+            raise ValueError(f"mode {self.mode} needs operations; list some, or set mode to none")
+        return self
+
+
+class WatchdogConfig(Section):
+    """What happens once when training goes wrong."""
+
+    act: Literal["report", "roll_back", "fail"]
+    overfit: Annotated[float, Field(gt=0, le=1)]
 
 
 class TrainConfig(Section):
@@ -101,17 +147,38 @@ class TrainConfig(Section):
 
     model: ModelName
     lr: LearningRate
+    lr_d_ratio: Annotated[float, Field(gt=0)]
     batch_size: Annotated[int, Field(ge=2)]
-    epochs: Positive
+    epochs: Positive | None
+    kimg: Annotated[float, Field(gt=0)] | None
     seed: Seed
     loss: Literal["non_saturating", "minimax"]
     instance_noise: Annotated[float, Field(ge=0, le=1)]
+    augment: AugmentConfig
     ema_kimg: Annotated[float, Field(gt=0)]
-    evaluations: Positive
-    precision: Literal["auto", "fp32", "bf16"]
-    device: Literal["auto", "cpu", "cuda"]
+    evaluate_kimg: Annotated[float, Field(gt=0)]
+    condition: Label | None
+    init_from: str | None
+    freeze_d: Count
+    watchdog: WatchdogConfig
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    compile: bool
+    device: Literal["auto", "cpu", "cuda", "mps"]
     dcgan: DCGANConfig
     stylegan: StyleGANConfig
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if (self.epochs is None) == (self.kimg is None):
+            raise ValueError("the budget is either epochs or kimg (thousands of real images shown); set the other to null")
+        if self.freeze_d and not self.init_from:
+            raise ValueError(f"freeze_d {self.freeze_d} freezes layers that init_from brings; set init_from, or 0 here")
+        return self
+
+    @property
+    def architecture(self) -> DCGANConfig | StyleGANConfig:
+        """The section of the model."""
+        return self.dcgan if self.model == "dcgan" else self.stylegan
 
 
 class EvaluateConfig(Section):
@@ -218,8 +285,9 @@ def validate(section: type[S], tree: Any, where: str) -> S:
 
 
 def with_row(train: TrainConfig, **levels: Any) -> TrainConfig:
-    """The training section under the levels of one row of the array, checked again."""
-    return validate(TrainConfig, {**train.model_dump(), **levels}, f"train section with {levels}")
+    """The training section under the levels of one row of the array, checked again; epochs take the place of kimg."""
+    budget = {"kimg": None} if "epochs" in levels else {}
+    return validate(TrainConfig, {**train.model_dump(), **budget, **levels}, f"train section with {levels}")
 
 
 def _explain(section: type[BaseModel], problem: ErrorDetails) -> str:

@@ -35,7 +35,7 @@ def test_instance_noise_keeps_samples_varied_where_the_textbook_collapses(
             batch_size=16,
             epochs=15,
             seed=0,
-            evaluations=1,
+            evaluate_kimg=1000.0,
             instance_noise=noise,
             dcgan=DCGANConfig(z_dim=64, base_channels=24, max_channels=128),
         )

@@ -83,7 +83,7 @@ def train(
         folder: checkpoints of this run and no other.
         log: receives means since the last call and n_images, about fifty times.
         snapshot: receives the averaged generator in eval mode and n_images, before the first step and at
-            `config.evaluations` equally spaced points, the last at the end; not again after a resume.
+            each `config.evaluate_kimg`, the last at the end; not again after a resume.
         progress: receives n_images after each step; may raise to stop.
 
     Raises:
@@ -100,7 +100,7 @@ def train(
     G_ema.bits = depth(images)
     at = _Progress()
     identity = f"{config.model_dump_json()} {precision} {data_sha256}"
-    snapshot_steps = sorted({round(n_steps * k / config.evaluations) for k in range(config.evaluations + 1)})
+    snapshot_steps = snapshots(config, n_steps)
     log_every = max(1, n_steps // _LOGS)
 
     # Go on where an earlier call stopped.
@@ -173,6 +173,15 @@ def train(
     )
 
 
+def snapshots(config: TrainConfig, n_steps: int) -> list[int]:
+    """Steps before which the generator is shown: the first, one every `evaluate_kimg`, and the end.
+
+    The last interval is between a half and one and a half of the others.
+    """
+    every = max(1, round(config.evaluate_kimg * 1000 / config.batch_size))
+    return [*range(0, n_steps - every // 2, every), n_steps]
+
+
 def total_steps(config: TrainConfig, n_images_in_data: int) -> int:
     """Steps of a run on so many training images: whole batches only, in each epoch.
 
@@ -185,6 +194,9 @@ def total_steps(config: TrainConfig, n_images_in_data: int) -> int:
             f"train.batch_size (in a study: study.factors.{config.model}.batch_size) to at most {n_images_in_data}, "
             "or prepare more images"
         )
+    if config.kimg is not None:
+        return max(1, round(config.kimg * 1000 / config.batch_size))
+    assert config.epochs is not None, "the budget is one of the two"
     return n_images_in_data // config.batch_size * config.epochs
 
 
