@@ -36,9 +36,7 @@ SourceName = Literal[
 ]
 SOURCE_NAMES: tuple[SourceName, ...] = get_args(SourceName)
 Label = Literal["cancer", "density", "view"]
-Augmentation = Literal[
-    "translate", "rotate", "scale", "brightness", "contrast", "cutout", "noise", "blur", "mirror"
-]
+Augmentation = Literal["translate", "rotate", "scale", "brightness", "contrast", "cutout", "noise", "blur", "mirror"]
 ColumnName = Literal["file", "image_id", "patient_id", "laterality", "view", "density", "cancer", "age"]
 
 Positive = Annotated[int, Field(gt=0)]
@@ -170,7 +168,9 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
         if (self.epochs is None) == (self.kimg is None):
-            raise ValueError("the budget is either epochs or kimg (thousands of real images shown); set the other to null")
+            raise ValueError(
+                "the budget is either epochs or kimg (thousands of real images shown); set the other to null"
+            )
         if self.freeze_d and not self.init_from:
             raise ValueError(f"freeze_d {self.freeze_d} freezes layers that init_from brings; set init_from, or 0 here")
         return self

@@ -65,11 +65,22 @@ class Generator(nn.Module):
         raise NotImplementedError
 
 
-def source(seed: int, index: int, device: torch.device) -> torch.Generator:
-    """The generator on `device` that belongs to (seed, index); of 50,000 indices two may share one by chance."""
+def source(seed: int, index: int, device: torch.device, purpose: int = 0) -> torch.Generator:
+    """The generator on `device` for (seed, index) and a purpose; of 50,000 indices two may share one by chance."""
     # torch's CPU generator looks at 32 bits of its seed, so they must be well mixed.
-    state = np.random.SeedSequence([seed, index]).generate_state(1)[0]
-    return torch.Generator(device).manual_seed(int(state))
+    words = [seed, index, purpose] if purpose else [seed, index]
+    state = np.random.SeedSequence(words).generate_state(1)[0]
+    return torch.Generator(_drawn_on(device)).manual_seed(int(state))
+
+
+def _drawn_on(device: torch.device) -> torch.device:
+    return torch.device("cpu") if device.type == "mps" else device  # its generators draw other numbers after a resume
+
+
+def uniform(shape: Sequence[int], noise: Noise, device: torch.device) -> Tensor:
+    """Numbers uniform in (0, 1), (N, ...), from the same sources as `normal`."""
+    numbers: Tensor = torch.special.ndtr(normal(shape, noise, device))
+    return numbers
 
 
 def normal(shape: Sequence[int], noise: Noise, device: torch.device) -> Tensor:

@@ -1,4 +1,7 @@
-"""Checkpoints: whole or absent, checked by hash, good only for the run that wrote them."""
+"""Checkpoints: whole or absent, checked by hash, good only for the run that wrote them.
+
+A folder holds the last two states of a run, by which it goes on, and the state of its best evaluation.
+"""
 
 import hashlib
 import io
@@ -12,6 +15,7 @@ import torch
 from mammogan import atomic
 
 _KEPT = 2
+_BEST = "best.state"
 _log = logging.getLogger(__name__)
 
 
@@ -20,18 +24,24 @@ def save(folder: Path, n_images: int, state: Mapping[str, Any], identity: str) -
 
     A full disk is a warning: the run can go on and the earlier checkpoint stays.
     """
-    buffer = io.BytesIO()
-    torch.save({"identity": identity, "state": dict(state)}, buffer)
-    payload = buffer.getbuffer()
-    try:
-        with atomic.new_file(folder / f"{n_images:09d}.pt") as partial, partial.open("wb") as file:
-            file.write(hashlib.sha256(payload).digest())
-            file.write(payload)
-    except OSError as err:
-        _log.warning("no checkpoint after %d images: %s; the one before stays", n_images, err)
-        return
-    for old in _newest_first(folder)[_KEPT:]:
-        old.unlink()
+    if _write(folder / f"{n_images:09d}.pt", n_images, state, identity):
+        for old in _newest_first(folder)[_KEPT:]:
+            old.unlink()
+
+
+def save_best(folder: Path, n_images: int, state: Mapping[str, Any], identity: str) -> bool:
+    """Write the state of the best evaluation so far in place of the one before; whether it could be written."""
+    return _write(folder / _BEST, n_images, state, identity)
+
+
+def load_best(folder: Path, identity: str, device: torch.device) -> dict[str, Any] | None:
+    """The state of the best evaluation, or None where there is none that is sound and of this run."""
+    path = folder / _BEST
+    content = _read(path, device) if path.exists() else None
+    if content is None or content["identity"] != identity:
+        return None
+    state: dict[str, Any] = content["state"]
+    return state
 
 
 def load(folder: Path, identity: str, device: torch.device) -> dict[str, Any] | None:
@@ -53,6 +63,20 @@ def load(folder: Path, identity: str, device: torch.device) -> dict[str, Any] | 
             state: dict[str, Any] = content["state"]
             return state
     return None
+
+
+def _write(path: Path, n_images: int, state: Mapping[str, Any], identity: str) -> bool:
+    buffer = io.BytesIO()
+    torch.save({"identity": identity, "state": dict(state)}, buffer)
+    payload = buffer.getbuffer()
+    try:
+        with atomic.new_file(path) as partial, partial.open("wb") as file:
+            file.write(hashlib.sha256(payload).digest())
+            file.write(payload)
+    except OSError as err:
+        _log.warning("no checkpoint after %d images: %s; the one before stays", n_images, err)
+        return False
+    return True
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -5,22 +5,24 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mammogan.config import TrainConfig
-from mammogan.training.steps import generate, new_networks, update_discriminator, update_generator
+from mammogan.training.steps import frozen, generate, judge, new_networks
 
 _BATCH = 4  # StyleGAN's minibatch statistic takes four
 
 
 def gflop_per_image(config: TrainConfig, resolution: int) -> float:
-    """Billion floating point operations of a training step for each real image, without the R1 penalty.
+    """Billion floating point operations of a training step for each real image, at full size, without penalties.
 
     Counted on shapes alone, so nothing is computed. A multiplication with its addition counts as two.
     """
     meta = torch.device("meta")
-    nets = new_networks(config, resolution, meta, "fp32")
+    nets = new_networks(config.model_copy(update={"compile": False, "condition": None}), resolution, meta, "fp32")
     with FlopCounterMode(display=False) as counter:
         fake = generate(nets, torch.empty(_BATCH, nets.G.z_dim, device=meta), None)
-        update_discriminator(nets, torch.empty_like(fake), fake.detach())
-        update_generator(nets, fake, config.loss)
+        logits = judge(nets, torch.empty_like(fake), None) - judge(nets, fake.detach(), None)
+        logits.sum().backward()  # type: ignore[no-untyped-call]
+        with frozen(nets.D):
+            judge(nets, fake, None).sum().backward()  # type: ignore[no-untyped-call]
     return float(counter.get_total_flops()) / _BATCH / 1e9
 
 

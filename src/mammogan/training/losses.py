@@ -36,3 +36,16 @@ def r1_penalty(real_logits: Tensor, real: Tensor) -> Tensor:
     """
     (gradient,) = torch.autograd.grad(real_logits.sum(), real, create_graph=True)
     return gradient.square().sum((1, 2, 3)).mean()
+
+
+def path_length_penalty(images: Tensor, styles: Tensor, noise: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """E[(|J_w^T y| - a)^2] at images (N, 1, H, W) made from styles (N, L, w_dim), and E[|J_w^T y|]; both scalars.
+
+    Karras et al. 2020 (arXiv:1912.04958), eq. 4, with y = `noise` (N, 1, H, W), standard normal, and a = `mean`, the
+    running mean of the lengths. Images and styles must be float32 and joined by a graph; the penalty can be
+    differentiated again.
+    """
+    height, width = images.shape[2:]
+    (jacobian,) = torch.autograd.grad((images * noise).sum() / (height * width) ** 0.5, styles, create_graph=True)
+    lengths = jacobian.square().sum(2).mean(1).sqrt()
+    return (lengths - mean).square().mean(), lengths.detach().mean()

@@ -10,41 +10,48 @@ from torch import nn
 from mammogan.config import TrainConfig
 from mammogan.errors import TrainingError
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+_HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 _WORTH = 0.95  # bf16 is taken where it needs at most this share of the time of fp32
 
 
 def choose_device(config: TrainConfig) -> torch.device:
-    """The device of `config.device`; `auto` takes CUDA where there is one.
+    """The device of `config.device`; `auto` takes CUDA where there is one, else Apple's MPS, else the CPU.
 
     Raises:
-        TrainingError: CUDA is asked for and not there.
+        TrainingError: the device that is asked for is not there.
     """
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError(
-            "train.device is cuda, but torch sees no CUDA device; set it to auto or cpu, or install a CUDA build "
-            "of torch and its driver"
-        )
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(next(name for name, found in there.items() if found))
+    if not there[config.device]:
+        builds = {"cuda": "a CUDA build of torch and its driver", "mps": "torch on a Mac with Apple silicon"}
+        raise TrainingError(
+            f"train.device is {config.device}, but torch sees no such device; set it to auto or cpu, or install "
+            f"{builds[config.device]}"
+        )
     return torch.device(config.device)
 
 
 def choose_precision(config: TrainConfig) -> Precision:
-    """The number format of `config.precision`; `auto` takes bf16 where it pays.
+    """The number format of `config.precision`; `auto` takes half precision where it pays.
 
-    On CUDA that is where the device computes in it. On a CPU, where bf16 can be twice as fast or twelve times slower,
-    a convolution is timed both ways, within a second. The answer depends on a clock: a study asks once and hands
-    it to all its runs.
+    On CUDA that is bf16 where the device computes in it, else fp16; on MPS fp32. On a CPU, where bf16 can be twice as
+    fast or twelve times slower, a convolution is timed both ways, within a second. The answer depends on a clock: a
+    study asks once and hands it to all its runs.
 
     Raises:
-        TrainingError: CUDA is asked for and not there.
+        TrainingError: the device that is asked for is not there.
     """
     if config.precision != "auto":
         return config.precision
-    if choose_device(config).type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    device = choose_device(config)
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type == "mps":
+        return "fp32"
     fp32, bf16 = time_formats()
     return "bf16" if bf16 < _WORTH * fp32 else "fp32"
 
@@ -53,12 +60,17 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     """The context in which networks run forward."""
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    return torch.autocast(device.type, dtype=_HALVES[precision])
+
+
+def new_scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler:
+    """Keeps small gradients above fp16's smallest number; does nothing in the other formats."""
+    return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
 
 def memory_format(precision: Precision) -> torch.memory_format:
     """The layout of networks and images that is fastest in this format."""
-    return torch.channels_last if precision == "bf16" else torch.contiguous_format
+    return torch.contiguous_format if precision == "fp32" else torch.channels_last
 
 
 def time_formats() -> tuple[float, float]:
