@@ -74,7 +74,7 @@ class DemodulatedLayer(nn.Module):
         return F.leaky_relu(torch.addcmul(x, grain.to(x.dtype), scale), 0.2)
 
     def _demodulation(self, s: Tensor) -> Tensor:
-        """Factors (N, n_out) of styles (N, n_in), as exact as the weights: they keep the variance of independent inputs."""
+        """Factors (N, n_out) of styles (N, n_in), in the format of the weights; eq. 3 with eps 1e-8."""
         with in_float32(s.device):
             power = (self.convolve.weight * self.convolve.scale).square().sum((2, 3))  # (n_out, n_in)
             return torch.rsqrt(s.to(power.dtype).square() @ power.t() + 1e-8)

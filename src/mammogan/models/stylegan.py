@@ -144,8 +144,8 @@ class StyleGANGenerator(Generator):
         if classes is None:
             seen, means = torch.ones_like(self.w_batches), w.mean(0)
         else:
-            members = F.one_hot(classes, len(self.w_mean)).to(w.dtype)  # (N, classes)
-            seen = members.any(0).to(torch.int64)
+            members = classes[:, None] == torch.arange(len(self.w_mean), device=w.device)  # (N, classes)
+            seen = members.any(0).long()
             means = (members[:, :, None] * w[:, None]).sum(0) / members.sum(0).clamp(min=1)[:, None]
         self.w_batches += seen
         # The plain mean of the first batches: an average from zero would keep short runs near zero.
