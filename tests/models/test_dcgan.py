@@ -1,13 +1,20 @@
 """The DCGAN against the paper."""
 
+import copy
+import io
+
 import pytest
 import torch
 from torch import nn
+from torch.testing import assert_close
 
-from mammogan.config import DCGANConfig
+from mammogan.models import Classes
 from mammogan.models.dcgan import DCGANDiscriminator, DCGANGenerator, widths
+from small_networks import SMALL_DCGAN
 
-TEXTBOOK = DCGANConfig(z_dim=100, base_channels=64, max_channels=512)
+TEXTBOOK = SMALL_DCGAN.model_copy(update={"z_dim": 100, "base_channels": 64, "max_channels": 512})
+SPECTRAL = SMALL_DCGAN.model_copy(update={"spectral_norm": True, "minibatch_std": True})
+VIEW = Classes("view", ("CC", "MLO"), (0.5, 0.5))
 
 
 def n_weights(net: nn.Module) -> int:
@@ -35,7 +42,7 @@ def test_the_finest_level_has_the_base_width() -> None:
 
 
 def test_images_lie_within_tanh() -> None:
-    G = DCGANGenerator(DCGANConfig(z_dim=8, base_channels=4, max_channels=16), 32)
+    G = DCGANGenerator(SMALL_DCGAN, 32)
     with torch.no_grad():
         for weight in G.parameters():
             weight.mul_(50)
@@ -51,9 +58,111 @@ def test_convolutions_start_with_standard_deviation_0_02() -> None:
                 assert layer.weight.std().item() == pytest.approx(0.02, rel=0.1)
 
 
+def kinds(net: nn.Module) -> list[type[nn.Module]]:
+    return [type(layer) for layer in net]
+
+
 def test_batch_norm_is_not_on_the_input_of_d_nor_on_the_output_of_g() -> None:
     G, D = DCGANGenerator(TEXTBOOK, 64), DCGANDiscriminator(TEXTBOOK, 64)
-    assert [type(layer) for layer in D.layers[:2]] == [nn.Conv2d, nn.LeakyReLU]
-    assert [type(layer) for layer in G.layers[-2:]] == [nn.ConvTranspose2d, nn.Tanh]
-    assert sum(isinstance(layer, nn.BatchNorm2d) for layer in D.layers) == 3
-    assert sum(isinstance(layer, nn.BatchNorm2d) for layer in G.layers) == 4
+    assert list(G.blocks) == ["4", "8", "16", "32", "64"]
+    assert list(D.blocks) == ["64", "32", "16", "8"]
+    assert kinds(D.blocks["64"]) == [nn.Conv2d, nn.LeakyReLU]
+    assert all(kinds(D.blocks[size]) == [nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU] for size in ("32", "16", "8"))
+    assert kinds(G.blocks["64"]) == [nn.ConvTranspose2d, nn.Tanh]
+    assert all(kinds(G.blocks[size]) == [nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU] for size in ("4", "8", "16"))
+
+
+def test_every_block_is_named_by_the_size_that_it_makes_or_takes() -> None:
+    G, D = DCGANGenerator(SMALL_DCGAN, 64), DCGANDiscriminator(SMALL_DCGAN, 64)
+    x = torch.randn(2, 8, 1, 1)
+    for size, block in G.blocks.items():
+        x = block(x)
+        assert x.shape[-1] == int(size)
+    for size, block in D.blocks.items():
+        assert x.shape[-1] == int(size)
+        x = block(x)
+    assert x.shape[-1] == 4
+
+
+def normalised_weights(D: nn.Module) -> list[torch.Tensor]:
+    return [layer.weight.detach() for layer in D.modules() if isinstance(layer, nn.Conv2d | nn.Embedding)]
+
+
+def test_spectral_norm_bounds_every_weight_of_d_at_one_and_takes_the_place_of_batch_norm() -> None:
+    torch.manual_seed(0)
+    D = DCGANDiscriminator(SPECTRAL, 32, VIEW)
+    with torch.no_grad():
+        for weight in D.parameters():
+            weight.mul_(7)
+    for _ in range(30):
+        D(torch.randn(4, 1, 32, 32), torch.tensor([0, 1, 0, 1]))
+    largest = [torch.linalg.matrix_norm(weight.flatten(1), 2).item() for weight in normalised_weights(D.eval())]
+    assert len(largest) == 5  # three blocks, the head, the embedding
+    assert largest == pytest.approx([1] * 5, abs=0.02)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in D.modules())
+
+
+def test_the_power_iteration_goes_on_where_it_was_saved_or_copied() -> None:
+    torch.manual_seed(0)
+    D, saved = DCGANDiscriminator(SPECTRAL, 32), io.BytesIO()
+    images = torch.randn(4, 1, 32, 32)
+    for _ in range(3):
+        D(images)
+    torch.save(D.state_dict(), saved)
+    copied, loaded = copy.deepcopy(D), DCGANDiscriminator(SPECTRAL, 32)
+    loaded.load_state_dict(torch.load(io.BytesIO(saved.getvalue())))
+    for _ in range(3):
+        logits = D(images)
+        assert torch.equal(copied(images), logits)
+        assert torch.equal(loaded(images), logits)
+
+
+def test_the_power_iteration_stays_in_float32_under_autocast() -> None:
+    torch.manual_seed(0)
+    D = DCGANDiscriminator(SPECTRAL, 32, VIEW)
+    again = copy.deepcopy(D)
+    images, classes = torch.randn(4, 1, 32, 32), torch.tensor([0, 1, 0, 1])
+    logits = D(images, classes)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        coarse = again(images, classes)
+        assert {weight.dtype for weight in normalised_weights(again.eval())} == {torch.float32}
+    assert_close(coarse.float(), logits, atol=0.05, rtol=0.05)
+    for one, other in zip(D.buffers(), again.buffers(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_two_passes_of_a_spectrally_normalised_d_share_one_backward_pass() -> None:
+    D = DCGANDiscriminator(SPECTRAL, 32)
+    (D(torch.randn(4, 1, 32, 32)).sum() - D(torch.randn(4, 1, 32, 32)).sum()).backward()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in D.parameters())
+
+
+def test_the_minibatch_statistic_tells_d_of_a_collapsed_batch() -> None:
+    torch.manual_seed(0)
+    D = DCGANDiscriminator(SPECTRAL, 32).eval()  # no batch norm, so nothing else could tell it
+    images = torch.randn(4, 1, 32, 32)
+    collapsed = images[:1].expand(4, -1, -1, -1)
+    assert (D(collapsed)[0] - D(images)[0]).abs() > 1e-4
+    plain = DCGANDiscriminator(SPECTRAL.model_copy(update={"minibatch_std": False}), 32).eval()
+    assert_close(plain(collapsed)[0], plain(images)[0])
+
+
+def test_the_class_adds_the_projection_of_the_features_onto_its_embedding() -> None:
+    torch.manual_seed(0)
+    D = DCGANDiscriminator(SMALL_DCGAN, 32, VIEW)
+    images = torch.randn(4, 1, 32, 32)
+    features = images
+    for block in D.blocks.values():
+        features = block(features)
+    difference = D(images, torch.ones(4, dtype=torch.int64)) - D(images, torch.zeros(4, dtype=torch.int64))
+    expected = features.sum((2, 3)) @ (D.embed.weight[1] - D.embed.weight[0])
+    assert difference.abs().min() > 1e-2
+    assert_close(difference, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_truncation_keeps_the_class() -> None:
+    torch.manual_seed(0)
+    G = DCGANGenerator(SMALL_DCGAN, 32, VIEW)
+    images = G(torch.randn(6, 8), torch.tensor([0, 0, 0, 1, 1, 1]), truncation=0.0)
+    assert_close(images[0], images[2])
+    assert (images[0] - images[3]).abs().max() > 1e-4

@@ -1,14 +1,25 @@
 """The laws that every model obeys."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
-from mammogan.config import TrainConfig
+from mammogan.config import ModelName, TrainConfig
 from mammogan.errors import TrainingError
-from mammogan.models import build
+from mammogan.models import Classes, build
 from mammogan.serving.sample import sample
+from small_networks import SMALL_DCGAN, SMALL_STYLEGAN, with_contrast
+
+DENSITY = Classes("density", ("A", "B", "C"), (0.5, 0.3, 0.2))
+OPTIONS = [
+    ("dcgan", {"dcgan": SMALL_DCGAN.model_copy(update={"spectral_norm": True})}),
+    ("dcgan", {"dcgan": SMALL_DCGAN.model_copy(update={"minibatch_std": True})}),
+    ("stylegan", {"stylegan": SMALL_STYLEGAN.model_copy(update={"normalisation": "demodulation"})}),
+]
 
 
 @pytest.mark.parametrize("resolution", [32, 64])
@@ -40,6 +51,57 @@ def test_each_named_weight_receives_a_gradient(train_config: TrainConfig, resolu
         if weight.grad is None or not weight.grad.any()
     ]
     assert without == []
+
+
+@pytest.mark.parametrize(("model", "changes"), OPTIONS)
+@pytest.mark.parametrize("classes", [None, DENSITY])
+def test_each_named_weight_receives_a_gradient_under_every_option(
+    small_config: Callable[..., TrainConfig], model: ModelName, changes: dict[str, Any], classes: Classes | None
+) -> None:
+    torch.manual_seed(0)
+    G, D = build(small_config(model, **changes), 32, classes)
+    labels = torch.arange(8) % 3 if classes else None
+    D(G(torch.randn(8, G.z_dim), labels), labels).square().sum().backward()
+    without = [
+        name
+        for net in (G, D)
+        for name, weight in net.named_parameters()
+        if weight.grad is None or not weight.grad.any()
+    ]
+    assert without == []
+
+
+def test_a_conditional_network_draws_and_judges_by_class(train_config: TrainConfig) -> None:
+    torch.manual_seed(0)
+    G, D = build(train_config, 32, DENSITY)
+    with_contrast(G)
+    D.eval()
+    assert G.classes == DENSITY
+    z = torch.randn(1, G.z_dim).expand(3, -1)
+    images = G(z, torch.arange(3))
+    assert (images[0] - images[1]).abs().max() > 1e-3
+    assert (images[0] - images[2]).abs().max() > 1e-3
+    logits = D(images[:1].expand(3, -1, -1, -1), torch.arange(3))
+    assert logits.shape == (3,)
+    assert len(logits.unique()) == 3
+
+
+def test_classes_are_asked_for_where_they_are_needed_and_refused_elsewhere(train_config: TrainConfig) -> None:
+    z, images, classes = torch.randn(2, 8), torch.randn(2, 1, 32, 32), torch.tensor([0, 1])
+    G, D = build(train_config, 32, DENSITY)
+    for call in (lambda: G(z), lambda: D(images)):
+        with pytest.raises(ValueError, match=r"conditional on density; give it classes \(N,\), the numbers of A, B, C"):
+            call()
+    G, D = build(train_config, 32)
+    for call in (lambda: G(z, classes), lambda: D(images, classes)):
+        with pytest.raises(ValueError, match="this network is unconditional; call it without classes"):
+            call()
+
+
+def test_growing_from_no_less_than_the_images_is_refused(small_config: Callable[..., TrainConfig]) -> None:
+    config = small_config("stylegan", stylegan=SMALL_STYLEGAN.model_copy(update={"grow_from": 32}))
+    with pytest.raises(TrainingError, match="grow_from is 32 px, but the images have 32; set it to less, or to null"):
+        build(config, 32)
 
 
 def test_channels_last_changes_the_layout_and_not_the_images(train_config: TrainConfig) -> None:

@@ -5,26 +5,31 @@ from torch import nn
 from mammogan.config import DCGANConfig, StyleGANConfig, TrainConfig
 from mammogan.errors import TrainingError
 from mammogan.models.dcgan import DCGANDiscriminator, DCGANGenerator
-from mammogan.models.generator import Generator
-from mammogan.models.stylegan import StyleGANDiscriminator, StyleGANGenerator
+from mammogan.models.generator import Classes, Generator
+from mammogan.models.stylegan import Growth, StyleGANDiscriminator, StyleGANGenerator
 
-__all__ = ["Generator", "build", "build_generator"]
+__all__ = ["Classes", "Generator", "Growth", "build", "build_generator"]
 
 _RESOLUTIONS = (32, 64, 128, 256, 512)
 
 
-def build(config: TrainConfig, resolution: int) -> tuple[Generator, nn.Module]:
+def build(config: TrainConfig, resolution: int, classes: Classes | None = None) -> tuple[Generator, nn.Module]:
     """G and D of `config.model` for square one-channel images of `resolution` px, with fresh random weights.
+
+    With `classes` both are conditional on them.
 
     Raises:
         TrainingError: no network is defined for this resolution.
     """
+    G = build_generator(config.architecture, resolution, classes)
     if config.model == "dcgan":
-        return build_generator(config.dcgan, resolution), DCGANDiscriminator(config.dcgan, resolution)
-    return build_generator(config.stylegan, resolution), StyleGANDiscriminator(config.stylegan, resolution)
+        return G, DCGANDiscriminator(config.dcgan, resolution, classes)
+    return G, StyleGANDiscriminator(config.stylegan, resolution, classes)
 
 
-def build_generator(architecture: DCGANConfig | StyleGANConfig, resolution: int) -> Generator:
+def build_generator(
+    architecture: DCGANConfig | StyleGANConfig, resolution: int, classes: Classes | None = None
+) -> Generator:
     """G alone, with fresh random weights.
 
     Raises:
@@ -36,5 +41,10 @@ def build_generator(architecture: DCGANConfig | StyleGANConfig, resolution: int)
             f"{', '.join(map(str, _RESOLUTIONS))} and run `mammogan prepare` again"
         )
     if isinstance(architecture, DCGANConfig):
-        return DCGANGenerator(architecture, resolution)
-    return StyleGANGenerator(architecture, resolution)
+        return DCGANGenerator(architecture, resolution, classes)
+    if architecture.grow_from is not None and architecture.grow_from >= resolution:
+        raise TrainingError(
+            f"train.stylegan.grow_from is {architecture.grow_from} px, but the images have {resolution}; set it to "
+            "less, or to null to train at full size from the start"
+        )
+    return StyleGANGenerator(architecture, resolution, classes)
