@@ -8,6 +8,7 @@ the machine disturbs little. The last line is one JSON object; `ratio` is ours o
 
 import argparse
 import copy
+import itertools
 import json
 import statistics
 import sys
@@ -23,7 +24,7 @@ from mammogan.config import TrainConfig, load
 from mammogan.training.cost import gflop_per_image
 from mammogan.training.ema import update_average
 from mammogan.training.precision import Precision, choose_precision, memory_format
-from mammogan.training.steps import add_noise, generate, new_networks, update_discriminator, update_generator
+from mammogan.training.steps import Moment, new_networks, take_step
 
 CPU = torch.device("cpu")
 
@@ -72,16 +73,14 @@ def ours(config: TrainConfig, resolution: int, real: torch.Tensor, precision: Pr
     """The step of mammogan.training.loop."""
     nets = new_networks(config, resolution, CPU, precision)
     average = copy.deepcopy(nets.G).eval().requires_grad_(False)
-    chance = torch.Generator().manual_seed(0)
-    std = config.instance_noise
+    steps = itertools.count()
 
     def step() -> None:
         shown = real.contiguous(memory_format=memory_format(precision))
-        fake = generate(nets, torch.randn(len(real), nets.G.z_dim, generator=chance), chance)
-        seen = update_discriminator(nets, add_noise(shown, std, chance), add_noise(fake.detach(), std, chance))
-        seen |= update_generator(nets, add_noise(fake, std, chance), config.loss)
+        number = next(steps)
+        seen = take_step(nets, config, shown, None, Moment(number, number * len(real), config.instance_noise, 0.0))
         update_average(average, nets.G, 0.99)
-        _ = [value.item() for value in seen.values()]
+        torch.stack(list(seen.values())).tolist()
 
     return step
 

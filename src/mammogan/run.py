@@ -31,7 +31,8 @@ from mammogan.serving.sample import sample
 from mammogan.tracking.model import Origin
 from mammogan.tracking.runs import TrialRun, earlier_run, parameters
 from mammogan.tracking.store import experiment
-from mammogan.training.loop import total_steps, train
+from mammogan.training.loop import Data, total_steps, train
+from mammogan.training.watchdog import Verdict
 
 _log = logging.getLogger(__name__)
 
@@ -156,12 +157,12 @@ def run(
         total = total_steps(config, len(judge.tiles)) * config.batch_size
         trained = train(
             config,
-            judge.tiles.images,
-            data_sha256=judge.tiles.sha256,
+            training_data(config, judge.tiles),
             folder=folder / _CHECKPOINTS,
             log=record.log,
             snapshot=record.snapshot,
-            progress=lambda n_images: progress(n_images / total),
+            event=record.event,
+            progress=lambda n_images, losses: progress(n_images / total),
         )
         scores, spread_final = record.scores(trained.G, trained.n_images)
         cost = {field: getattr(trained, field) for field in COST}
@@ -188,6 +189,11 @@ def run(
     return result
 
 
+def training_data(config: TrainConfig, tiles: Tiles) -> Data:
+    """What a run with these settings learns from."""
+    return Data(tiles.images, tiles.sha256, tiles.labels(config.condition) if config.condition else None)
+
+
 class _Record:
     """What a run has measured so far, on disk and in MLflow; a point already on disk is not measured again."""
 
@@ -205,12 +211,18 @@ class _Record:
         self._tracked.log(metrics, n_images)
         self._keep(metrics, n_images)
 
-    def snapshot(self, G: Generator, n_images: int) -> None:
+    def snapshot(self, G: Generator, n_images: int) -> Verdict:
         """A grid of the fixed latents and, once training has begun, the scores."""
-        if n_images:
-            self.scores(G, n_images)
-        else:
+        if not n_images:
             self._show(_draw(G, GRID_IMAGES, self._judge.config.seed), 0)
+            return Verdict()
+        found, _ = self.scores(G, n_images)
+        return Verdict(found.fid, None)
+
+    def event(self, sentence: str, n_images: int) -> None:
+        """What was not planned."""
+        _log.warning("after %d images: %s", n_images, sentence)
+        self._tracked.tag({"mammogan.event": f"after {n_images} images: {sentence}"})
 
     def scores(self, G: Generator, n_images: int) -> tuple[Scores, float]:
         """Scores and spread after `n_images`, computed once."""

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mammogan.config import DCGANConfig, TrainConfig
-from mammogan.models import Generator
+from mammogan.config import TrainConfig
 from mammogan.serving.sample import sample
-from mammogan.training.loop import train
+from mammogan.training.loop import Data, train
+from mammogan.training.watchdog import Verdict
+from small_networks import SMALL_DCGAN
 
 
 @pytest.fixture
@@ -37,19 +38,19 @@ def test_instance_noise_keeps_samples_varied_where_the_textbook_collapses(
             seed=0,
             evaluate_kimg=1000.0,
             instance_noise=noise,
-            dcgan=DCGANConfig(z_dim=64, base_channels=24, max_channels=128),
+            dcgan=SMALL_DCGAN.model_copy(update={"z_dim": 64, "base_channels": 24, "max_channels": 128}),
         )
 
-        def ignore(*_: dict[str, float] | Generator | int) -> None:
+        def ignore(*_: object) -> None:
             pass
 
         result = train(
             config,
-            breasts,
-            data_sha256="breasts",
+            Data(breasts, "breasts"),
             folder=tmp_path / str(noise),
             log=ignore,
-            snapshot=ignore,
+            snapshot=lambda *_: Verdict(),
+            event=ignore,
             progress=ignore,
         )
         return float(sample(result.G, 64, seed=0).float().std(0).mean())

@@ -1,7 +1,7 @@
 """The training loop: what it calls when, what it refuses, and resuming to the bit."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from mammogan.config import TrainConfig
 from mammogan.errors import TrainingError
 from mammogan.models import Generator
 from mammogan.training import loop
-from mammogan.training.loop import TrainResult, total_steps, train
+from mammogan.training.loop import Data, TrainResult, total_steps, train
+from mammogan.training.watchdog import Verdict
 
 N_IMAGES = 18  # four batches of 4 an epoch, two images left over
 N_SHOWN = 32  # in two epochs
@@ -34,15 +35,21 @@ class Recorder:
         self.lines: dict[int, dict[str, float]] = {}
         self.snapshots: list[int] = []
         self.steps: list[int] = []
+        self.events: list[tuple[int, str]] = []
+        self.verdicts: dict[int, Verdict] = {}
 
     def log(self, metrics: dict[str, float], n_images: int) -> None:
         self.lines[n_images] = metrics
 
-    def snapshot(self, G: Generator, n_images: int) -> None:
+    def snapshot(self, G: Generator, n_images: int) -> Verdict:
         assert not G.training
         self.snapshots.append(n_images)
+        return self.verdicts.get(n_images, Verdict())
 
-    def progress(self, n_images: int) -> None:
+    def event(self, sentence: str, n_images: int) -> None:
+        self.events.append((n_images, sentence))
+
+    def progress(self, n_images: int, losses: Mapping[str, float]) -> None:
         self.steps.append(n_images)
         if n_images >= self.kill_at:
             raise KilledError
@@ -70,11 +77,11 @@ def run(images: NDArray[np.uint8]) -> Run:
     def go(config: TrainConfig, folder: Path, to: Recorder) -> TrainResult:
         return train(
             config,
-            images,
-            data_sha256=hashlib.sha256(images.tobytes()).hexdigest(),
+            Data(images, hashlib.sha256(images.tobytes()).hexdigest()),
             folder=folder,
             log=to.log,
             snapshot=to.snapshot,
+            event=to.event,
             progress=to.progress,
         )
 
@@ -106,11 +113,11 @@ def test_sixteen_bits_train_as_eight_do_and_make_a_generator_of_sixteen(
     assert run(train_config, tmp_path / "8", eight).G.bits == 8
     result = train(
         train_config,
-        images.astype(np.uint16) * 257,  # the same brightness
-        data_sha256="16",
+        Data(images.astype(np.uint16) * 257, "16"),  # the same brightness
         folder=tmp_path / "16",
         log=sixteen.log,
         snapshot=sixteen.snapshot,
+        event=sixteen.event,
         progress=sixteen.progress,
     )
     assert result.G.bits == 16
@@ -120,7 +127,7 @@ def test_sixteen_bits_train_as_eight_do_and_make_a_generator_of_sixteen(
 def test_every_metric_is_logged_by_name(train_config: TrainConfig, run: Run, tmp_path: Path) -> None:
     to = Recorder()
     run(train_config, tmp_path, to)
-    always = {"loss/G", "loss/D", "logits/real", "logits/fake", "images_per_s"}
+    always = {"loss/G", "loss/D", "logits/real", "logits/fake", "signs/real", "images_per_s"}
     assert set(to.lines) == set(range(4, N_SHOWN + 1, 4))
     for n, line in to.lines.items():
         penalised = train_config.model == "stylegan" and (n // 4 - 1) % train_config.stylegan.r1_every == 0
@@ -169,9 +176,10 @@ def test_a_run_killed_in_a_snapshot_takes_it_again_and_repeats_no_step(
 ) -> None:
     to = Recorder()
 
-    def dies_at_16(G: Generator, n_images: int) -> None:
+    def dies_at_16(G: Generator, n_images: int) -> Verdict:
         if n_images == 16:
             raise KilledError
+        return Verdict()
 
     monkeypatch.setattr(to, "snapshot", dies_at_16)
     with pytest.raises(KilledError):
@@ -216,7 +224,10 @@ def test_an_epoch_shows_each_image_once_in_an_order_of_its_own(
     config = small_config("dcgan", batch_size=6)
     numbered = np.broadcast_to(np.arange(N_IMAGES, dtype=np.uint8)[:, None, None], images.shape)
     epochs = [
-        torch.cat([loop._batch(numbered, config, 3 * epoch + k)[:, 0, 0, 0] for k in range(3)]) for epoch in range(2)
+        torch.cat(
+            [loop._batch(numbered, loop.batch_rows(config, 3 * epoch + k, N_IMAGES))[:, 0, 0, 0] for k in range(3)]
+        )
+        for epoch in range(2)
     ]
     assert epochs[0].dtype == torch.uint8  # a quarter of the bytes on the way to the device
     shown = [epoch.tolist() for epoch in epochs]
@@ -296,7 +307,12 @@ def test_memory_that_an_evaluation_held_is_not_counted(
     peak, to = {"mb": 7000.0}, Recorder()  # as CUDA keeps it, from an earlier run on
     monkeypatch.setattr(loop, "reset_memory", lambda _: peak.update(mb=10.0))
     monkeypatch.setattr(loop, "memory_mb", lambda _: peak["mb"])
-    monkeypatch.setattr(to, "snapshot", lambda *_: peak.update(mb=5000.0))
+
+    def costly(*_: object) -> Verdict:
+        peak.update(mb=5000.0)
+        return Verdict()
+
+    monkeypatch.setattr(to, "snapshot", costly)
     assert run(small_config("dcgan"), tmp_path, to).peak_memory_mb == 10
 
 
@@ -338,7 +354,7 @@ def test_a_device_without_enough_memory_is_told_with_what_to_lower(
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(loop, "update_generator", full)
+    monkeypatch.setattr(loop, "take_step", full)
     model, widths = train_config.model, getattr(train_config, train_config.model)
     message = (
         rf"too little memory for batch_size 4 and {model} with base_channels {widths.base_channels} and max_channels "
@@ -348,17 +364,21 @@ def test_a_device_without_enough_memory_is_told_with_what_to_lower(
         run(train_config, tmp_path, Recorder())
 
 
+def nan_at(n_images: int) -> Callable[..., dict[str, torch.Tensor]]:
+    """The step, with a loss that is no number in the one that begins after so many images."""
+    take = loop.take_step
+
+    def step(*args: Any) -> dict[str, torch.Tensor]:
+        seen = take(*args)
+        return seen | {"loss/G": seen["loss/G"] * float("nan")} if args[-1].n_images == n_images else seen
+
+    return step
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_at_once(
     small_config: MakeConfig, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    update, calls = loop.update_generator, []
-
-    def third_is_nan(*args: object) -> dict[str, torch.Tensor]:
-        calls.append(1)
-        seen = update(*args)  # type: ignore[arg-type]
-        return {"loss/G": seen["loss/G"] * float("nan")} if len(calls) == 3 else seen
-
-    monkeypatch.setattr(loop, "update_generator", third_is_nan)
+    monkeypatch.setattr(loop, "take_step", nan_at(8))
     to = Recorder()
     with pytest.raises(TrainingError, match=r"loss/G is nan after 12 images; lower train\.lr"):
         run(small_config("dcgan"), tmp_path, to)

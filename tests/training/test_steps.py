@@ -1,14 +1,18 @@
 """One update of each network, and what it costs."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from mammogan.config import DCGANConfig, StyleGANConfig, TrainConfig
+from mammogan.config import TrainConfig
+from mammogan.training import steps
 from mammogan.training.cost import gflop_per_image, memory_mb, reset_memory
-from mammogan.training.steps import Networks, generate, new_networks, update_discriminator, update_generator
+from mammogan.training.losses import path_length_penalty
+from mammogan.training.steps import Moment, Networks, frozen, generate, judge, new_networks, r1_weight, take_step
+from small_networks import SMALL_DCGAN, SMALL_STYLEGAN
 
 CPU = torch.device("cpu")
 
@@ -25,23 +29,28 @@ def moved(net: nn.Module, before: list[torch.Tensor]) -> bool:
     return any(not torch.equal(a, b) for a, b in zip(net.parameters(), before, strict=True))
 
 
-def test_each_update_moves_its_own_network_alone(train_config: TrainConfig) -> None:
+def step(nets: Networks, config: TrainConfig, real: torch.Tensor, number: int = 0) -> dict[str, torch.Tensor]:
+    return take_step(nets, config, real, None, Moment(number, number * len(real), 0.0, 0.0))
+
+
+def images(n: int = 8) -> torch.Tensor:
+    return torch.randn((n, 1, 32, 32), generator=torch.Generator().manual_seed(0))
+
+
+def test_a_step_moves_both_networks(train_config: TrainConfig) -> None:
     nets = fresh(train_config)
-    fake = generate(nets, torch.randn(4, 8), None)
     G, D = copies(nets.G), copies(nets.D)
-    update_discriminator(nets, torch.randn(4, 1, 32, 32), fake.detach())
-    assert moved(nets.D, D)
-    assert not moved(nets.G, G)
-    D = copies(nets.D)
-    update_generator(nets, fake, "non_saturating")
+    step(nets, train_config, images())
     assert moved(nets.G, G)
-    assert not moved(nets.D, D)
+    assert moved(nets.D, D)
 
 
-def test_the_update_of_g_computes_no_gradient_of_d_and_leaves_d_trainable(train_config: TrainConfig) -> None:
+def test_g_learns_through_a_d_that_stays_as_it_is_and_trainable(train_config: TrainConfig) -> None:
     nets = fresh(train_config)
-    update_generator(nets, generate(nets, torch.randn(4, 8), None), "non_saturating")
+    with frozen(nets.D):
+        judge(nets, generate(nets, torch.randn(4, 8), None), None).sum().backward()  # type: ignore[no-untyped-call]
     assert all(weight.grad is None and weight.requires_grad for weight in nets.D.parameters())
+    assert any(weight.grad is not None for weight in nets.G.parameters())
 
 
 def test_the_same_seed_gives_the_same_initial_weights(train_config: TrainConfig) -> None:
@@ -53,11 +62,10 @@ def test_the_same_seed_gives_the_same_initial_weights(train_config: TrainConfig)
     assert moved(one.G, copies(fresh(train_config.model_copy(update={"seed": 4})).G))
 
 
-def test_repeated_updates_of_d_pull_the_logits_apart(train_config: TrainConfig) -> None:
-    nets = fresh(train_config)
-    chance = torch.Generator().manual_seed(0)
-    real, fake = torch.full((8, 1, 32, 32), -0.5), torch.randn((8, 1, 32, 32), generator=chance)
-    seen = [update_discriminator(nets, real, fake) for _ in range(20)]
+def test_a_d_that_learns_faster_pulls_the_logits_apart(small_config: Callable[..., TrainConfig]) -> None:
+    config = small_config("dcgan", lr=1e-5, lr_d_ratio=500.0)
+    nets = fresh(config)
+    seen = [step(nets, config, torch.full((8, 1, 32, 32), -0.5), number) for number in range(20)]
     gap = [(each["logits/real"] - each["logits/fake"]).item() for each in seen]
     assert gap[-1] > gap[0] + 0.3
     assert seen[-1]["loss/D"] < seen[0]["loss/D"]
@@ -65,14 +73,120 @@ def test_repeated_updates_of_d_pull_the_logits_apart(train_config: TrainConfig) 
 
 def test_r1_flattens_d_around_the_real_images(small_config: Callable[..., TrainConfig]) -> None:
     penalties = {}
-    for weight in (1e-9, 100.0):
-        nets = fresh(small_config("stylegan"))
-        chance = torch.Generator().manual_seed(0)
-        real, fake = (torch.randn((8, 1, 32, 32), generator=chance) for _ in range(2))
-        for _ in range(20):
-            seen = update_discriminator(nets, real, fake, r1_weight=weight)
-        penalties[weight] = seen["r1"].item()
+    for gamma in (1e-9, 100.0):
+        config = small_config("stylegan", stylegan=SMALL_STYLEGAN.model_copy(update={"r1_gamma": gamma, "r1_every": 1}))
+        nets = fresh(config)
+        penalties[gamma] = [step(nets, config, images(), number)["r1"].item() for number in range(20)][-1]
     assert penalties[100.0] < 0.5 * penalties[1e-9]
+
+
+def test_a_penalty_every_k_steps_slows_adam_as_in_the_paper(small_config: Callable[..., TrainConfig]) -> None:
+    """Karras et al. 2020, appendix B: lr * c, beta^c with c = k / (k + 1); k = 16 gives c = 0.941."""
+    options = {
+        "r1_gamma": 1.0,
+        "r1_every": 16,
+        "normalisation": "demodulation",
+        "path_length": 2.0,
+        "path_length_every": 8,
+    }
+    config = small_config("stylegan", lr=0.001, lr_d_ratio=2.0, stylegan=SMALL_STYLEGAN.model_copy(update=options))
+    nets = fresh(config)
+    assert nets.adam_d.param_groups[0]["lr"] == pytest.approx(0.002 * 0.9412, rel=1e-3)
+    assert nets.adam_d.param_groups[0]["betas"] == pytest.approx((0.0, 0.99058), rel=1e-4)
+    assert nets.adam_g.param_groups[0]["lr"] == pytest.approx(0.001 * 0.8889, rel=1e-3)
+
+
+def test_without_a_penalty_adam_is_the_papers(small_config: Callable[..., TrainConfig]) -> None:
+    nets = fresh(small_config("dcgan", lr=0.001))
+    assert nets.adam_d.param_groups[0]["lr"] == 0.001
+    assert nets.adam_d.param_groups[0]["betas"] == (0.5, 0.999)
+
+
+# Karras et al. 2020, arXiv:2006.06676: 512 px at batch 32 is 1.6384; 64 px at batch 16 is 0.0512.
+@pytest.mark.parametrize(("px", "batch", "gamma"), [(512, 32, 1.6384), (64, 16, 0.0512)])
+def test_gamma_follows_the_rule_where_none_is_given(
+    small_config: Callable[..., TrainConfig], px: int, batch: int, gamma: float
+) -> None:
+    config = small_config("stylegan", batch_size=batch, stylegan=SMALL_STYLEGAN.model_copy(update={"r1_gamma": None}))
+    assert r1_weight(config, px) == pytest.approx(gamma)
+
+
+def test_the_path_length_penalty_is_due_every_k_steps(small_config: Callable[..., TrainConfig]) -> None:
+    options = {"normalisation": "demodulation", "path_length": 2.0, "path_length_every": 2}
+    config = small_config("stylegan", stylegan=SMALL_STYLEGAN.model_copy(update=options))
+    nets = fresh(config)
+    seen = [step(nets, config, images(), number) for number in range(3)]
+    assert ["path_length" in each for each in seen] == [True, False, True]
+    assert nets.path_mean > 0
+
+
+def test_the_path_length_of_a_linear_map_is_that_of_its_columns() -> None:
+    """Images A w have the Jacobian A: with y on the first pixel alone, |J^T y| is the length of A's first row."""
+    rows = torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    styles = torch.zeros(1, 1, 2, requires_grad=True)
+    made = (styles[:, 0] @ rows.T).view(1, 1, 2, 2)
+    y = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
+    penalty, length = path_length_penalty(made, styles, y, torch.tensor(0.5))
+    assert length == pytest.approx(2.5)  # 5 / sqrt(4 pixels)
+    assert penalty == pytest.approx(4.0)
+
+
+def test_micro_batches_make_the_update_of_the_whole_batch(small_config: Callable[..., TrainConfig]) -> None:
+    """StyleGAN, which has no batch norm: the same weights but for rounding, with every option that draws chance."""
+    config = small_config("stylegan", batch_size=16, lr=1e-4)
+    found = []
+    for parts in (1, 2):
+        nets = fresh(config)
+        nets.micro_batches = parts
+        for number in range(3):
+            seen = take_step(nets, config, images(16), None, Moment(number, 16 * number, 0.2, 0.5))
+        found.append((seen, nets))
+    (whole, one), (halved, two) = found
+    assert whole.keys() == halved.keys()
+    assert all(whole[name] == pytest.approx(halved[name].item(), rel=1e-3, abs=1e-4) for name in whole)
+    for a, b in zip(one.G.parameters(), two.G.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("phase", ["_update_discriminator", "_update_generator", "_penalise_gradients"])
+def test_a_step_that_runs_out_of_memory_is_taken_in_micro_batches(
+    small_config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    config, update = small_config("stylegan"), getattr(steps, phase)
+
+    def fits_four(nets: Networks, *rest: Any) -> dict[str, torch.Tensor]:
+        seen: dict[str, torch.Tensor] = update(nets, *rest)
+        if len(rest[1]) // nets.micro_batches > 4:
+            raise torch.OutOfMemoryError
+        return seen
+
+    monkeypatch.setattr(steps, phase, fits_four)
+    nets = fresh(config)
+    seen = step(nets, config, images(16))
+    assert nets.micro_batches == 4
+    assert all(value.isfinite() for value in seen.values())
+    monkeypatch.undo()
+
+
+def test_memory_that_holds_no_two_images_is_an_error(
+    small_config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(steps, "_update_discriminator", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        step(fresh(small_config("dcgan")), small_config("dcgan"), images(16))
+
+
+def test_fp16_scales_its_losses(small_config: Callable[..., TrainConfig]) -> None:
+    config = small_config("stylegan")
+    nets = new_networks(config, 32, CPU, "fp16")
+    G = copies(nets.G)
+    seen = step(nets, config, images())
+    assert nets.scaler_d.is_enabled()
+    assert moved(nets.G, G)
+    assert all(value.isfinite() for value in seen.values())
 
 
 # Counted by hand: a pass of G (or D) of the paper's StyleGAN at 64 px takes 18.3 GFLOP with resampling in the
@@ -82,19 +196,11 @@ def test_r1_flattens_d_around_the_real_images(small_config: Callable[..., TrainC
 def test_the_arithmetic_of_a_step_is_that_of_the_published_networks(
     small_config: Callable[..., TrainConfig], model: str, gflop: float
 ) -> None:
+    published = {"z_dim": 512, "w_dim": 512, "mapping_layers": 8, "base_channels": 8192, "max_channels": 512}
     config = small_config(
         model,
-        dcgan=DCGANConfig(z_dim=100, base_channels=64, max_channels=512),
-        stylegan=StyleGANConfig(
-            z_dim=512,
-            w_dim=512,
-            mapping_layers=8,
-            base_channels=8192,
-            max_channels=512,
-            style_mixing=0.0,
-            r1_gamma=0.0,
-            r1_every=16,
-        ),
+        dcgan=SMALL_DCGAN.model_copy(update={"z_dim": 100, "base_channels": 64, "max_channels": 512}),
+        stylegan=SMALL_STYLEGAN.model_copy(update=published),
     )
     assert gflop_per_image(config, 64) == pytest.approx(gflop, rel=0.02)
 

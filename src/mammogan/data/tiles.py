@@ -44,6 +44,11 @@ class Tiles:
         codes: list[int] = pd.factorize(self.manifest["patient_id"])[0].tolist()
         return codes
 
+    def labels(self, name: str) -> list[str]:
+        """The value of a label of the manifest for each tile; empty where it is not known."""
+        values: list[str] = self.manifest[name].tolist()
+        return values
+
     @cached_property
     def sha256(self) -> str:
         """Hash of depth, shape and pixels: the same only for the same images in the same order."""

@@ -211,13 +211,13 @@ def train(
                 means = _means(at, config)
                 if group.first:
                     log(means, at.n_images)
+            if group.first:
+                progress(at.n_images, losses)
 
             # Keep the state for a later call.
             if stop.signals or time.monotonic() - saved_at > _SAVE_EVERY_S:
                 run.save()
                 saved_at = time.monotonic()
-        if group.first:
-            progress(at.n_images, losses)
 
     return TrainResult(
         G=G_ema,
@@ -266,7 +266,7 @@ class _Run:
         growth = growth_after(self.at.n_images, self.config.stylegan, resolution)
         for network in (self.nets.G, self.nets.D, self.G_ema):
             assert isinstance(network, StyleGANGenerator | StyleGANDiscriminator)
-            network.growth = growth  # type: ignore[assignment]
+            network.growth = growth
         return growth
 
     def note(self, seen: dict[str, float]) -> dict[str, float]:
