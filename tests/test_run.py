@@ -60,7 +60,7 @@ def attempt(prepared, tmp_path):
     kept = dict(os.environ)
 
     def start(killed_at=2.0, judge=judge):
-        def progress(share):
+        def progress(share, losses=None):
             if share >= killed_at:
                 raise Killed
 

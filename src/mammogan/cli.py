@@ -192,7 +192,7 @@ def fetch(name: str, out: Path) -> None:
 def train(dry_run: bool) -> None:
     """Train one model with the settings of params.yaml, score it and log it as an MLflow run.
 
-    Stopped, the same command goes on where it stood.
+    Stopped, the same command goes on where it stood. On several GPUs: torchrun --nproc-per-node 4 -m mammogan.cli train
     """
     from mammogan import stages
 
@@ -202,6 +202,8 @@ def train(dry_run: bool) -> None:
         click.echo(stages.plan_train(here, settings))
         return
     result = stages.train(here, settings)
+    if result is None:  # not the first process of torchrun
+        return
     click.echo(result.scores.line())
     click.echo(f"generator: {_relative(result.generator, here.root)}\nMLflow run: {result.run_id}")
 

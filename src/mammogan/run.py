@@ -32,6 +32,9 @@ from mammogan.tracking.model import Origin
 from mammogan.tracking.runs import TrialRun, earlier_run, parameters
 from mammogan.tracking.store import experiment
 from mammogan.training.loop import Data, total_steps, train
+from mammogan.training.parallel import ALONE, Group
+from mammogan.training.steps import Networks
+from mammogan.training.transfer import read_weights, start_from
 from mammogan.training.watchdog import Verdict
 
 _log = logging.getLogger(__name__)
@@ -45,7 +48,7 @@ _GRID_TILE_PX = 128
 _DRAWN_AT_ONCE = 64
 COST = ("precision", "n_images", "elapsed_s", "images_per_s", "peak_memory_mb", "gflop_per_image")
 
-Progress = Callable[[float], None]
+Progress = Callable[[float, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -131,11 +134,14 @@ def run(
     label: Label,
     provenance: Provenance,
     progress: Progress,
+    start: Path | None = None,
+    group: Group = ALONE,
 ) -> RunResult:
     """Train, score and track one model, or go on where an earlier call with the same folder stopped.
 
     A folder belongs to one set of settings, data and code; a finished one gives its result again and trains nothing.
-    `progress` receives the share that is done, in [0, 1].
+    `progress` receives the share that is done, in [0, 1], and the losses. `start` is a folder with weights to start
+    from, `group` the processes that share the training: this is the first of them.
     """
     kept = _read_json(folder / _RESULT)
     if kept is not None:
@@ -162,7 +168,9 @@ def run(
             log=record.log,
             snapshot=record.snapshot,
             event=record.event,
-            progress=lambda n_images, losses: progress(n_images / total),
+            progress=lambda n_images, losses: progress(n_images / total, losses),
+            start=starter(config, start),
+            group=group,
         )
         scores, spread_final = record.scores(trained.G, trained.n_images)
         cost = {field: getattr(trained, field) for field in COST}
@@ -187,6 +195,34 @@ def run(
     atomic.write_text(folder / _RESULT, json.dumps({**facts, "run_id": result.run_id, **cost}))
     shutil.rmtree(folder / _CHECKPOINTS)
     return result
+
+
+def join(config: TrainConfig, tiles: Tiles, *, folder: Path, start: Path | None, group: Group) -> None:
+    """Take part in a run as any process but the first; nothing is scored, logged or kept here."""
+    train(
+        config,
+        training_data(config, tiles),
+        folder=folder / _CHECKPOINTS,
+        log=lambda *_: None,
+        snapshot=lambda *_: Verdict(),
+        event=lambda *_: None,
+        progress=lambda *_: None,
+        start=starter(config, start),
+        group=group,
+    )
+
+
+def finished(folder: Path) -> bool:
+    """Whether the run of that folder has its result."""
+    return _read_json(folder / _RESULT) is not None
+
+
+def starter(config: TrainConfig, start: Path | None) -> Callable[[Networks], None] | None:
+    """What puts the weights in the folder `start` into fresh networks; None where a run starts from chance."""
+    if start is None:
+        return None
+    weights = read_weights(start)
+    return lambda nets: start_from(weights, nets, config)
 
 
 def training_data(config: TrainConfig, tiles: Tiles) -> Data:

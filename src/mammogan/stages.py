@@ -2,10 +2,12 @@
 
 import json
 import logging
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -30,48 +32,94 @@ from mammogan.evaluation.evaluate import Scores
 from mammogan.evaluation.features import PROTOCOL
 from mammogan.models import store
 from mammogan.provenance import Provenance, fingerprint, provenance
-from mammogan.run import COST, Judge, Label, RunResult, run
+from mammogan.run import COST, Judge, Label, Progress, RunResult, finished, join, run
 from mammogan.serving.generate import generate as draw_set
 from mammogan.serving.images import Stamp
 from mammogan.tracking import registry
 from mammogan.tracking.model import Origin
 from mammogan.tracking.runs import log_study, row_name, row_tags
 from mammogan.tracking.store import experiment
+from mammogan.tracking.weights import find as find_weights
 from mammogan.training.cost import gflop_per_image
 from mammogan.training.loop import total_steps
+from mammogan.training.parallel import processes
 from mammogan.training.precision import choose_device, choose_precision
+from mammogan.training.transfer import read_weights
 
 _log = logging.getLogger(__name__)
 
-_BAR = "{desc}: {percentage:3.0f}% {bar} {elapsed} gone, {remaining} left"
 
+def train(here: Checkout, settings: Config) -> RunResult | None:
+    """One tracked run with the settings of params.yaml; called again, it goes on or gives the same result.
 
-def train(here: Checkout, settings: Config) -> RunResult:
-    """One tracked run with the settings of params.yaml; called again, it goes on or gives the same result."""
+    Under `torchrun` all processes train and the first one has the result; the others get None.
+    """
     tiles = _training_tiles(here)
-    _check_batch(settings.train, tiles, "train.batch_size")
-    origin = provenance(here.root)
-    identity = _identity(settings, _what_decides(settings.train), tiles, origin)
-    folder = here.stores / "checkpoints" / f"train-{settings.train.model}-{identity}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        machine = _settle(settings.train, folder, processes=1)
-        section = settings.train.model_copy(update={"precision": machine.precision})
-        torch.set_num_threads(machine.threads)
-        label = Label(
-            experiment="train",
-            about="Runs by `mammogan train`, one for each set of settings.",
-            name=f"{section.model}: lr {section.lr:g}, batch {section.batch_size}, epochs {section.epochs}",
-            kind="train",
-            tags={"mammogan.identity": identity},
-        )
-        judge = _judge(here, settings.evaluate, choose_device(section).type)
-        with tqdm(desc=f"train {section.model}", total=100, bar_format=_BAR, mininterval=1) as bar:
+    section = settings.train
+    _check_batch(section, tiles, "train.batch_size")
+    start = _start(here, section)
+    with processes(choose_device(section)) as group:
+        origin = group.share(provenance(here.root))
+        identity = _identity(settings, _what_decides(section), tiles, origin, start)
+        folder = here.stores / "checkpoints" / f"train-{section.model}-{identity}"
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock") if group.first else nullcontext():
+            machine = group.share(_settle(section, folder, processes=1) if group.first else None)
+            section = section.model_copy(update={"precision": machine.precision})
+            torch.set_num_threads(machine.threads)
+            if not group.first:
+                if not group.share(None):
+                    join(section, tiles, folder=folder, start=start, group=group)
+                return None
+            judge = _judge(here, settings.evaluate, choose_device(section).type)
+            group.share(finished(folder))
+            label = Label(
+                experiment="train",
+                about="Runs by `mammogan train`, one for each set of settings.",
+                name=f"{section.model}: lr {section.lr:g}, batch {section.batch_size}, {_budget(section)}",
+                kind="train",
+                tags={"mammogan.identity": identity},
+            )
+            n_images = total_steps(section, len(tiles)) * section.batch_size
+            with tqdm(
+                desc=f"train {section.model}", total=n_images, unit="image", mininterval=1, dynamic_ncols=True
+            ) as bar:
+                return run(
+                    here,
+                    section,
+                    judge,
+                    folder=folder,
+                    label=label,
+                    provenance=origin,
+                    progress=_shown_on(bar),
+                    start=start,
+                    group=group,
+                )
 
-            def progress(share: float) -> None:
-                bar.update(100 * share - bar.n)
 
-            return run(here, section, judge, folder=folder, label=label, provenance=origin, progress=progress)
+def _shown_on(bar: "tqdm[NoReturn]") -> Progress:
+    """Images, their rate, losses and the time left; what an earlier call has done does not count for the rate."""
+    begun = False
+
+    def progress(share: float, losses: Mapping[str, float]) -> None:
+        nonlocal begun
+        n_images = round(share * (bar.total or 0))
+        if not begun:
+            bar.initial = bar.n = n_images
+            begun = True
+        bar.set_postfix({name: f"{losses[name]:.2f}" for name in ("loss/D", "loss/G")}, refresh=False)
+        bar.update(n_images - bar.n)
+
+    return progress
+
+
+def _budget(section: TrainConfig) -> str:
+    return f"epochs {section.epochs}" if section.epochs else f"{section.kimg:g} kimg"
+
+
+def _start(here: Checkout, section: TrainConfig) -> Path | None:
+    """The folder with the weights that runs start from."""
+    return find_weights(here.stores, section.init_from) if section.init_from else None
 
 
 def evaluate(here: Checkout, settings: Config, generator: str) -> Scores:
@@ -103,7 +151,10 @@ def plan_study(here: Checkout, settings: Config, model: ModelName) -> str:
     """The rows of the study of `model` and what each would cost, as text."""
     tiles = _training_tiles(here)
     array, factors = _design(settings, model)
-    lines = [f"study {_study_name(settings, model, tiles, provenance(here.root))}", *audit(array, factors)]
+    lines = [
+        f"study {_study_name(settings, model, tiles, provenance(here.root), _start(here, settings.train))}",
+        *audit(array, factors),
+    ]
     for row in array.assign(factors):
         section = config.with_row(settings.train, model=model, **row.levels)
         _check_batch(section, tiles, f"study.factors.{model}.batch_size")
@@ -123,6 +174,7 @@ class _Objective:
     about: str
     origin: Provenance
     threads: int
+    start: Path | None
 
     def __call__(self, row: Row, report: Report) -> Response:
         torch.set_num_threads(self.threads)
@@ -140,7 +192,8 @@ class _Objective:
                 row_tags(self.study, self.array, row.number, row.levels),
             ),
             provenance=self.origin,
-            progress=report,
+            progress=lambda share, losses: report(share),
+            start=self.start,
         )
         return Response(result.scores.fid, _columns(section, result))
 
@@ -156,7 +209,8 @@ def study(here: Checkout, settings: Config, model: ModelName) -> str:
     section = config.with_row(settings.train, model=model, batch_size=max(factors["batch_size"]))
     _check_batch(section, tiles, f"study.factors.{model}.batch_size")
     origin = provenance(here.root)
-    name = _study_name(settings, model, tiles, origin)
+    start = _start(here, section)
+    name = _study_name(settings, model, tiles, origin, start)
     work = here.stores / "checkpoints" / name
     _say_if_afresh(work, model)
     machine = _settle(section, work, processes=settings.study.workers)
@@ -183,6 +237,7 @@ def study(here: Checkout, settings: Config, model: ModelName) -> str:
             about,
             origin,
             machine.threads,
+            start,
         ),
         workers=settings.study.workers,
         max_retries=settings.study.max_retries,
@@ -312,17 +367,19 @@ def _design(settings: Config, model: ModelName) -> tuple[Array, dict[str, list[A
     return find_array(settings.study.array), factors.model_dump()
 
 
-def _study_name(settings: Config, model: ModelName, tiles: Tiles, origin: Provenance) -> str:
+def _study_name(settings: Config, model: ModelName, tiles: Tiles, origin: Provenance, start: Path | None) -> str:
     array, factors = _design(settings, model)
     section = settings.train.model_copy(update={"model": model})
     design = (_what_decides(section, *factors), factors, array.levels)
-    return f"{model}-{array.name}-{_identity(settings, design, tiles, origin)}"
+    return f"{model}-{array.name}-{_identity(settings, design, tiles, origin, start)}"
 
 
-def _identity(settings: Config, design: object, tiles: Tiles, origin: Provenance) -> str:
-    """What decides a result: settings, pixels, patients, code (docs/adr/0006)."""
+def _identity(settings: Config, design: object, tiles: Tiles, origin: Provenance, start: Path | None) -> str:
+    """What decides a result: settings, pixels, patients, labels, code, weights to start from (docs/adr/0006)."""
     scoring = settings.evaluate.model_dump(exclude={"batch_size", "weights"})
-    return fingerprint(design, scoring, tiles.sha256, tiles.patients, origin.code_sha256)
+    labels = tiles.labels(settings.train.condition) if settings.train.condition else None
+    weights = read_weights(start).sha256 if start else None
+    return fingerprint(design, scoring, tiles.sha256, tiles.patients, labels, weights, origin.code_sha256)
 
 
 def _what_decides(section: TrainConfig, *set_elsewhere: str) -> dict[str, Any]:

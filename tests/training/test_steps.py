@@ -74,7 +74,8 @@ def test_a_d_that_learns_faster_pulls_the_logits_apart(small_config: Callable[..
 def test_r1_flattens_d_around_the_real_images(small_config: Callable[..., TrainConfig]) -> None:
     penalties = {}
     for gamma in (1e-9, 100.0):
-        config = small_config("stylegan", stylegan=SMALL_STYLEGAN.model_copy(update={"r1_gamma": gamma, "r1_every": 1}))
+        own = SMALL_STYLEGAN.model_copy(update={"r1_gamma": gamma, "r1_every": 1})
+        config = small_config("stylegan", lr=1e-6, lr_d_ratio=5000.0, stylegan=own)
         nets = fresh(config)
         penalties[gamma] = [step(nets, config, images(), number)["r1"].item() for number in range(20)][-1]
     assert penalties[100.0] < 0.5 * penalties[1e-9]
@@ -144,8 +145,10 @@ def test_micro_batches_make_the_update_of_the_whole_batch(small_config: Callable
     (whole, one), (halved, two) = found
     assert whole.keys() == halved.keys()
     assert all(whole[name] == pytest.approx(halved[name].item(), rel=1e-3, abs=1e-4) for name in whole)
-    for a, b in zip(one.G.parameters(), two.G.parameters(), strict=True):
-        torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-3)
+    start = copies(fresh(config).G)
+    gone = sum((a - b).abs().sum() for a, b in zip(one.G.parameters(), start, strict=True))
+    apart = sum((a - b).abs().sum() for a, b in zip(one.G.parameters(), two.G.parameters(), strict=True))
+    assert apart < 0.02 * gone  # Adam's first steps turn rounding of near-zero gradients into whole steps
 
 
 @pytest.mark.parametrize("phase", ["_update_discriminator", "_update_generator", "_penalise_gradients"])
