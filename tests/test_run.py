@@ -46,7 +46,9 @@ def prepared(tmp_path_factory):
     store.setup(root)
     os.environ.clear()
     os.environ.update(kept)
-    train = settings.train.model_copy(update={"epochs": 6, "batch_size": 4, "precision": "fp32", "evaluate_kimg": 0.04})
+    train = settings.train.model_copy(
+        update={"epochs": 6, "batch_size": 4, "precision": "fp32", "evaluate_kimg": 0.096}
+    )
     judge = run.Judge(read_tiles(root / "prepared", "train"), settings.evaluate, torch.device("cpu"), root / ".cache")
     return root, train, judge
 

@@ -134,21 +134,20 @@ def test_the_path_length_of_a_linear_map_is_that_of_its_columns() -> None:
 
 def test_micro_batches_make_the_update_of_the_whole_batch(small_config: Callable[..., TrainConfig]) -> None:
     """StyleGAN, which has no batch norm: the same weights but for rounding, with every option that draws chance."""
-    config = small_config("stylegan", batch_size=16, lr=1e-4)
+    config = small_config("stylegan", batch_size=16)
     found = []
     for parts in (1, 2):
         nets = fresh(config)
         nets.micro_batches = parts
-        for number in range(3):
-            seen = take_step(nets, config, images(16), None, Moment(number, 16 * number, 0.2, 0.5))
-        found.append((seen, nets))
+        found.append((take_step(nets, config, images(16), None, Moment(0, 0, 0.2, 0.5)), nets))
     (whole, one), (halved, two) = found
     assert whole.keys() == halved.keys()
     assert all(whole[name] == pytest.approx(halved[name].item(), rel=1e-3, abs=1e-4) for name in whole)
-    start = copies(fresh(config).G)
-    gone = sum((a - b).abs().sum() for a, b in zip(one.G.parameters(), start, strict=True))
-    apart = sum((a - b).abs().sum() for a, b in zip(one.G.parameters(), two.G.parameters(), strict=True))
-    assert apart < 0.02 * gone  # Adam's first steps turn rounding of near-zero gradients into whole steps
+    for name in ("G", "D"):
+        start, a, b = (copies(getattr(nets, name)) for nets in (fresh(config), one, two))
+        gone = sum((x - y).abs().sum() for x, y in zip(a, start, strict=True))
+        apart = sum((x - y).abs().sum() for x, y in zip(a, b, strict=True))
+        assert apart < 0.003 * gone  # Adam's first step turns rounding of a near-zero gradient into a whole step
 
 
 @pytest.mark.parametrize("phase", ["_update_discriminator", "_update_generator", "_penalise_gradients"])

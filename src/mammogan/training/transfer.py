@@ -17,6 +17,7 @@ from mammogan.errors import TrainingError
 from mammogan.models import store
 from mammogan.training.steps import Networks
 
+_SIZED = ("blocks", "to_grey", "from_grey")
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 
 
@@ -57,7 +58,11 @@ def start_from(weights: Weights, nets: Networks, config: TrainConfig) -> None:
         raise TrainingError(
             f"train.init_from holds a {weights.header['model']} and train.model is {config.model}; set one to the other"
         )
-    fresh = [*_take(nets.G, weights.G, weights, config), *_take(nets.D, weights.D, weights, config)]
+    resolution = nets.G.resolution
+    fresh = [
+        *_take(nets.G, weights.G, weights, config, resolution),
+        *_take(nets.D, weights.D, weights, config, resolution),
+    ]
     known = {name for name, _ in (*nets.G.named_parameters(), *nets.D.named_parameters())}
     if known <= set(fresh):
         raise TrainingError(f"no weight of train.init_from ({weights.folder}) fits the networks of params.yaml")
@@ -81,11 +86,17 @@ def freeze(D: nn.Module, n: int) -> None:
             weight.requires_grad_(False)
 
 
-def _take(network: nn.Module, tensors: dict[str, Tensor], weights: Weights, config: TrainConfig) -> list[str]:
+def _take(
+    network: nn.Module, tensors: dict[str, Tensor], weights: Weights, config: TrainConfig, resolution: int
+) -> list[str]:
     """Copy what fits by name; returns the names of the weights that stay fresh."""
     state = network.state_dict()
     there = set(state) & set(tensors)
     misfits = [name for name in sorted(there) if state[name].shape != tensors[name].shape]
+    # The layer at the image of the smaller of two DCGANs is an inner one of the larger.
+    edge = min(resolution, weights.header["resolution"]) if resolution != weights.header["resolution"] else None
+    there -= {name for name in misfits if _size(name) == edge}
+    misfits = [name for name in misfits if name in there]
     sizeless = [name for name in sorted(set(state) ^ set(tensors)) if not _size(name)]
     if misfits or (sizeless and weights.header["classes"] is None and config.condition is None):
         name = (misfits or sizeless)[0]
@@ -105,4 +116,5 @@ def _take(network: nn.Module, tensors: dict[str, Tensor], weights: Weights, conf
 
 def _size(name: str) -> int | None:
     """The size in px that a weight works at; None for those that all resolutions have."""
-    return next((int(part) for part in name.split(".")[1:2] if part.isdigit()), None)
+    part, _, rest = name.partition(".")
+    return int(rest.split(".")[0]) if part in _SIZED else None
