@@ -105,6 +105,7 @@ def _shown_on(bar: "tqdm[NoReturn]") -> Progress:
         nonlocal begun
         n_images = round(share * (bar.total or 0))
         if not begun:
+            bar.unpause()
             bar.initial = bar.n = n_images
             begun = True
         bar.set_postfix({name: f"{losses[name]:.2f}" for name in ("loss/D", "loss/G")}, refresh=False)
