@@ -107,9 +107,7 @@ def test_a_second_nan_ends_the_run(
     assert [n for n, _ in to.events] == [12]
 
 
-def test_the_best_generator_is_that_of_the_lowest_score(
-    train_config: TrainConfig, run: Run, tmp_path: Path
-) -> None:
+def test_the_best_generator_is_that_of_the_lowest_score(train_config: TrainConfig, run: Run, tmp_path: Path) -> None:
     to = Recorder()
     to.verdicts = {0: Verdict(3.0), 16: Verdict(1.0), 32: Verdict(2.0)}
     result = run(train_config, tmp_path, to)
