@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from test_loop import N_IMAGES, N_SHOWN, KilledError, Recorder, images, weights
 
 from mammogan.config import TrainConfig
 from mammogan.errors import TrainingError
 from mammogan.training import loop
 from mammogan.training.loop import Data, TrainResult, classes_of, train
-from test_loop import N_IMAGES, N_SHOWN, KilledError, Recorder, images, weights
 
 __all__ = ["images"]  # a fixture
 LABELS = ["benign", "malignant", "benign"] * (N_IMAGES // 3)

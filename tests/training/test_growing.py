@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_loop import KilledError, Recorder, Run, images, run, weights
 
 from mammogan.config import StyleGANConfig, TrainConfig
 from mammogan.errors import TrainingError
@@ -12,7 +13,6 @@ from mammogan.models.stylegan import Growth
 from mammogan.training import loop
 from mammogan.training.growing import check_growth, growth_after, shrunk
 from small_networks import SMALL_STYLEGAN
-from test_loop import KilledError, Recorder, Run, images, run, weights
 
 __all__ = ["images", "run"]  # fixtures
 

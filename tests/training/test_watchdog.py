@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_loop import N_SHOWN, Recorder, Run, images, nan_at, run, weights
 
 from mammogan.config import TrainConfig
 from mammogan.errors import TrainingError
 from mammogan.training import loop
 from mammogan.training.watchdog import Verdict, not_finite, overfitted
-from test_loop import N_SHOWN, Recorder, Run, images, nan_at, run, weights
 
 __all__ = ["images", "run"]  # fixtures
 BLACK = Verdict(complaint="all images are black")
