@@ -192,7 +192,8 @@ def fetch(name: str, out: Path) -> None:
 def train(dry_run: bool) -> None:
     """Train one model with the settings of params.yaml, score it and log it as an MLflow run.
 
-    Stopped, the same command goes on where it stood. On several GPUs: torchrun --nproc-per-node 4 --no-python mammogan train
+    Stopped, the same command goes on where it stood.
+    On several GPUs: torchrun --nproc-per-node 4 --no-python mammogan train
     """
     from mammogan import stages
 

@@ -24,9 +24,14 @@ def send(number: signal.Signals) -> None:
 
 def test_ctrl_c_is_held_back_to_the_end_of_the_block() -> None:
     done = []
-    with pytest.raises(KeyboardInterrupt), waiting() as stop:
-        send(signal.SIGINT)
-        done.append(len(stop.signals))
+
+    def work() -> None:
+        with waiting() as stop:
+            send(signal.SIGINT)
+            done.append(len(stop.signals))
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert done == [1]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

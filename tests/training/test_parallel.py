@@ -88,17 +88,17 @@ def in_two_processes(folder: Path) -> list[dict[str, Any]]:
 def test_two_processes_train_as_one_with_the_whole_batch(
     small_config: Callable[..., TrainConfig], tmp_path: Path, model: ModelName
 ) -> None:
-    """Losses within 1e-3; weights within a tenth of what they learn, on average.
+    """Losses within 1e-3; weights within 2 % of what they learn in two steps, on average.
 
-    Adam makes a full update of rounding alone where a gradient is 0, as that of a bias before a norm.
+    Adam makes a whole update of rounding alone where a gradient is 0, as that of StyleGAN's first bias, before a norm.
     """
     augmented = {"mode": "ada", "operations": ["translate", "brightness"], "target": 0.6, "every": 1, "kimg": 0.05}
-    config = small_config(model, batch_size=8, lr=1e-5, augment=augmented)
+    config = small_config(model, batch_size=8, epochs=None, kimg=0.016, lr=1e-4, augment=augmented)
     (tmp_path / "config.json").write_text(config.model_dump_json())
     one = work(tmp_path, "one")
     first, second = in_two_processes(tmp_path)
 
-    assert one["n_images"] == first["n_images"] == second["n_images"] == 32
+    assert one["n_images"] == first["n_images"] == second["n_images"] == 16
     assert second["lines"] == {}
     assert second["shown"] == []
     assert first["shown"] == one["shown"]
@@ -112,7 +112,7 @@ def test_two_processes_train_as_one_with_the_whole_batch(
         for name, weight in initial.named_parameters():
             apart += (first[network][name] - one[network][name]).abs().sum().item()
             learnt += (one[network][name] - weight).abs().sum().item()
-        assert apart < 0.1 * learnt, network
+        assert apart < 0.02 * learnt, network
     for network in ("G", "raw", "D"):
         assert all(torch.equal(second[network][name], weight) for name, weight in first[network].items())
 

@@ -52,7 +52,8 @@ def next_p(p: float, sign: float, config: AugmentConfig, n_images: int) -> float
     `config.kimg` thousand images. At most MAX_P.
     """
     step = n_images / (config.kimg * 1000)
-    return min(max(p + math.copysign(step, sign - config.target), 0.0), MAX_P)
+    direction = (sign > config.target) - (sign < config.target)
+    return min(max(p + direction * step, 0.0), MAX_P)
 
 
 def _gate(images: Tensor, p: float, noise: Noise) -> Tensor:

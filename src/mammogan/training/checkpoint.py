@@ -34,24 +34,24 @@ def save_best(folder: Path, n_images: int, state: Mapping[str, Any], identity: s
     return _write(folder / _BEST, n_images, state, identity)
 
 
-def load_best(folder: Path, identity: str, device: torch.device) -> dict[str, Any] | None:
+def load_best(folder: Path, identity: str) -> dict[str, Any] | None:
     """The state of the best evaluation, or None where there is none that is sound and of this run."""
     path = folder / _BEST
-    content = _read(path, device) if path.exists() else None
+    content = _read(path) if path.exists() else None
     if content is None or content["identity"] != identity:
         return None
     state: dict[str, Any] = content["state"]
     return state
 
 
-def load(folder: Path, identity: str, device: torch.device) -> dict[str, Any] | None:
-    """The newest sound state in `folder`, or None where there is none.
+def load(folder: Path, identity: str) -> dict[str, Any] | None:
+    """The newest sound state in `folder`, on the CPU, or None where there is none.
 
     A damaged file is skipped for the one before. Files of another run (other configuration or data) are removed,
     so that they cannot outlive newer ones. Both are said in a warning.
     """
     for path in _newest_first(folder):
-        content = _read(path, device)
+        content = _read(path)
         if content is None:
             _log.warning("%s is damaged and is skipped", path)
         elif content["identity"] != identity:
@@ -83,10 +83,10 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.pt"), reverse=True)
 
 
-def _read(path: Path, device: torch.device) -> dict[str, Any] | None:
+def _read(path: Path) -> dict[str, Any] | None:
     raw = path.read_bytes()
     digest, payload = raw[:32], raw[32:]
     if hashlib.sha256(payload).digest() != digest:
         return None
-    content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+    content: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     return content

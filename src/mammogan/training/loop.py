@@ -165,7 +165,7 @@ def train(
     log_every = max(1, n_steps // _LOGS)
 
     # Go on where an earlier call stopped.
-    run.restore(group.share(checkpoint.load(folder, identity, device) if group.first else None))
+    run.restore(group.share(checkpoint.load(folder, identity) if group.first else None))
     saved_at = time.monotonic()
     reset_memory(device)
 
@@ -294,22 +294,25 @@ class _Run:
     def judge(self, verdict: Verdict, *, last: bool) -> None:
         """Keep the state where its score is the best so far; let the watchdog act on what is wrong."""
         at = self.at
-        full_grown = getattr(self.G_ema, "growth", None) is None
-        better = verdict.score is not None and (at.best_score is None or verdict.score < at.best_score)
-        if better and full_grown:
-            at.best_score, at.best_images = verdict.score, at.n_images
         complaint = verdict.complaint or (
             watchdog.overfitted(at.sign_sum / at.sign_count, self.config.watchdog.overfit) if at.sign_count else None
         )
         at.sign_sum, at.sign_count = 0.0, 0
-        if self.nets.group.first and (at.best_images == at.n_images or not at.n_images):
+        if not at.n_images:
+            complaint = None  # nothing has been learnt yet
+        full_grown = getattr(self.G_ema, "growth", None) is None
+        sound = not (complaint and self.config.watchdog.act == "roll_back")
+        better = verdict.score is not None and (at.best_score is None or verdict.score < at.best_score)
+        if better and full_grown and sound:
+            at.best_score, at.best_images = verdict.score, at.n_images
+        if self.nets.group.first and sound and (at.best_images == at.n_images or not at.n_images):
             checkpoint.save_best(self.folder, at.n_images, self._state(), self.identity)
         if complaint:
             self._act(complaint, last=last)
 
     def best(self) -> Generator:
         """The running average at the best evaluation; the last one where none was scored."""
-        saved = checkpoint.load_best(self.folder, self.identity, self.nets.device) if self.nets.group.first else None
+        saved = checkpoint.load_best(self.folder, self.identity) if self.nets.group.first else None
         if saved is None or self.at.best_score is None or self.at.best_images == self.at.n_images:
             return self.G_ema
         G = copy.deepcopy(self.G_ema)
@@ -331,7 +334,7 @@ class _Run:
             self._tell(complaint)
             return
         first = self.nets.group.first
-        saved = checkpoint.load_best(self.folder, self.identity, self.nets.device) if first else None
+        saved = checkpoint.load_best(self.folder, self.identity) if first else None
         saved = self.nets.group.share(saved)
         if saved is None:
             raise TrainingError(f"{complaint} after {at.n_images} images, and no sound state is left to go back to")

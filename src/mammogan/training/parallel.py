@@ -85,6 +85,21 @@ def processes(device: torch.device) -> Iterator[Group]:
         dist.destroy_process_group()
 
 
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over the processes; can be differentiated as often as one likes."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total: Tensor = _Sum.apply(gradient)  # type: ignore[no-untyped-call]
+        return total
+
+
 class SyncedBatchNorm(nn.BatchNorm2d):
     """Batch norm over the batches of all processes, on any device."""
 
@@ -92,11 +107,9 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         """(N, C, H, W) -> the same; statistics in float32 and of the whole batch."""
         if not self.training:
             return super().forward(x)
-        from torch.distributed.nn.functional import all_reduce
-
         wide = x.float()
         moments = torch.stack([wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3))])  # (2, C)
-        mean, square = all_reduce(moments) / dist.get_world_size()  # type: ignore[no-untyped-call]
+        mean, square = _Sum.apply(moments) / dist.get_world_size()  # type: ignore[no-untyped-call]
         variance = (square - mean.square()).clamp(min=0)
         n = x.numel() / x.shape[1] * dist.get_world_size()
         with torch.no_grad():
