@@ -106,8 +106,10 @@ def spherical(start: NDArray[np.float32], end: NDArray[np.float32], steps: int) 
     angle = np.arccos(np.clip((start * end).sum(1) / lengths, -1, 1))[:, None, None]
     if (np.sin(angle) < 1e-6).any():
         raise ValueError("latents on one line through the origin have no great circle of their own")
-    path: NDArray[np.float32] = np.sin((1 - t) * angle) * start[:, None] + np.sin(t * angle) * end[:, None]
-    return (path / np.sin(angle)).astype(np.float32)
+    path: NDArray[np.float32] = (np.sin((1 - t) * angle) * start[:, None] + np.sin(t * angle) * end[:, None]) / np.sin(
+        angle
+    )
+    return path
 
 
 def side_by_side(
