@@ -177,3 +177,69 @@ def test_shrunk_tiles_are_block_means_and_small_ones_stay_as_they_are():
     checkerboard = np.indices((8, 8)).sum(0)[None].astype(np.uint8) % 2 * 200
     assert figures.shrunk(checkerboard, 4).tolist() == [[[100] * 4] * 4]
     assert (figures.shrunk(checkerboard, 8) == checkerboard).all()
+
+
+def moving(n: int, side: int = 40) -> list[np.ndarray]:
+    frames = np.random.default_rng(0).integers(0, 255, (n, side, side)).astype(np.uint8)
+    return list(frames)
+
+
+def frames_of(data: bytes) -> list[np.ndarray]:
+    with Image.open(io.BytesIO(data)) as film:
+        shown = []
+        for index in range(film.n_frames):
+            film.seek(index)
+            shown.append(np.asarray(film.convert("L")))
+        return shown
+
+
+def test_an_animation_shows_each_frame_under_its_caption():
+    frames = [np.full((40, 200), grey, np.uint8) for grey in (20, 120, 220)]
+    shown = frames_of(figures.animation(frames, ["0 images", "100 images", "200 images"], 10**6))
+    assert [round(float(frame[30:].mean())) for frame in shown] == pytest.approx([20, 120, 220], abs=4)
+    captions = [frame[:20] for frame in shown]
+    assert all(caption.min() < 100 < 200 < caption.max() for caption in captions)
+    assert np.abs(captions[0].astype(int) - captions[2]).max() > 100
+
+
+def test_an_animation_that_is_too_large_loses_quality_and_frames_but_neither_end():
+    frames = [np.full((40, 40), 0, np.uint8), *moving(30), np.full((40, 40), 255, np.uint8)]
+    captions = [""] * len(frames)
+    whole = figures.animation(frames, captions, 10**6)
+    small = figures.animation(frames, captions, len(whole) // 8)
+    assert len(small) <= len(whole) // 8
+    shown = frames_of(small)
+    assert 2 <= len(shown) < len(frames) == len(frames_of(whole))
+    assert shown[0][30:].mean() < 10
+    assert shown[-1][30:].mean() > 245
+
+
+def test_latents_between_two_lie_on_their_great_circle():
+    start, end = np.random.default_rng(0).standard_normal((2, 5, 64)).astype(np.float32)
+    start, end = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (start, end))
+    path = figures.spherical(start, end, 8)
+    assert path.shape == (5, 8, 64)
+    assert np.allclose(path[:, 0], start, atol=1e-5)
+    assert np.allclose(path[:, -1], end, atol=1e-5)
+    assert np.allclose(np.linalg.norm(path, axis=2), 1, atol=1e-5)  # a straight line falls to 0.7
+    steps = (path[:, 1:] * path[:, :-1]).sum(2)
+    assert np.allclose(steps, steps[:, :1], atol=1e-4)  # equal angles
+
+
+def test_opposite_latents_have_no_path_of_their_own():
+    z = np.ones((1, 4), np.float32)
+    with pytest.raises(ValueError, match="great circle"):
+        figures.spherical(z, -z, 3)
+
+
+def test_a_labelled_grid_keeps_the_pixels_and_names_rows_and_columns():
+    tiles = np.random.default_rng(0).integers(0, 255, (2, 3, 40, 40)).astype(np.uint8)
+    page = figures.labelled(tiles, ["benign", "cancer"], ["a", "b", "c"])
+    sheet = figures.grid(tiles.reshape(6, 40, 40), 3)
+    height, width = sheet.shape
+    assert np.array_equal(page[-height:, -width:], sheet)
+    margin = page[-height:, : page.shape[1] - width]
+    assert margin[:40].min() < 100
+    assert margin[42:].min() < 100
+    assert page[: page.shape[0] - height, -40:].min() < 100  # the name of the last column
+    assert np.array_equal(figures.labelled(tiles, [], []), sheet)

@@ -341,3 +341,14 @@ def test_numbers_have_three_significant_digits(dcgan, data, value, shown):
 
 def test_the_report_is_the_same_each_time(dcgan, data):
     assert write({"dcgan": dcgan}, data) == write({"dcgan": dcgan}, data)
+
+
+def test_the_best_checkpoint_stands_beside_the_end_and_is_called_optimistic(dcgan, data):
+    def page(trials):
+        models = {"dcgan": replace(dcgan, trials=trials)}
+        return report(models, data, array="l9", protocol="p", git_commit="c0ffee", columns=3)[0]
+
+    assert "best checkpoint" not in page(dcgan.trials)  # studies of earlier versions have none
+    with_best = page(dcgan.trials.assign(best_fid=dcgan.trials["fid"] - 20, best_n_images=4000))
+    assert "**FID 88.4**" in with_best
+    assert "The best checkpoint on the way, after 4,000 images shown, had FID 68.4: optimistic" in with_best

@@ -1,8 +1,11 @@
 """A run killed at any point ends as an unbroken one, in its folder and in MLflow."""
 
+import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,12 +14,13 @@ import torch
 from PIL import Image
 
 from checkouts import small_checkout
-from mammogan import config, run
+from mammogan import config, figures, run
 from mammogan.config import Checkout
 from mammogan.data.phantom import phantom
 from mammogan.data.prepare import prepare
 from mammogan.data.tiles import Tiles, read_tiles
-from mammogan.errors import EvaluationError
+from mammogan.errors import EvaluationError, TrainingError
+from mammogan.evaluation.look import look
 from mammogan.evaluation.weights import find_weights
 from mammogan.models import store as weights_store
 from mammogan.provenance import Provenance
@@ -46,9 +50,7 @@ def prepared(tmp_path_factory):
     store.setup(root)
     os.environ.clear()
     os.environ.update(kept)
-    train = settings.train.model_copy(
-        update={"epochs": 6, "batch_size": 4, "precision": "fp32", "evaluate_kimg": 0.096}
-    )
+    train = settings.train.model_copy(update={"epochs": 6, "batch_size": 4, "precision": "fp32", "evaluate_kimg": 0.1})
     judge = run.Judge(read_tiles(root / "prepared", "train"), settings.evaluate, torch.device("cpu"), root / ".cache")
     return root, train, judge
 
@@ -138,10 +140,96 @@ def test_a_finished_run_leaves_its_weights_but_no_checkpoints(attempt):
 
 
 def test_a_run_whose_samples_do_not_vary_is_called_collapsed(attempt, monkeypatch, caplog):
-    monkeypatch.setattr(run, "spread", lambda images: 0.5)
+    all_alike(monkeypatch)
     result = attempt()
     assert result.collapsed
     assert "collapsed, its samples hardly vary with z" in caplog.text
+
+
+def all_alike(monkeypatch):
+    monkeypatch.setattr(run, "look", lambda images: replace(look(images), mean=50.0, white=0.0, spread=0.5))
+
+
+def artifacts(client, run_id, folder=None):
+    return {file.path for file in client.list_artifacts(run_id, folder)}
+
+
+def test_an_event_stands_in_the_folder_and_in_mlflow_once_however_often_the_run_meets_it(
+    attempt, tmp_path, monkeypatch, caplog
+):
+    all_alike(monkeypatch)
+    result = attempt()
+    events = (result.folder / "events.txt").read_text().splitlines()
+    assert len(events) == 1
+    assert "after 100 images: the samples hardly vary with z (spread 0.5" in events[0]
+    assert events[0] in caplog.text
+    caplog.clear()
+    (result.folder / "result.json").unlink()  # and its checkpoints are gone: all is met again
+    attempt()
+    assert (result.folder / "events.txt").read_text().splitlines() == events
+    assert events[0] not in caplog.text
+    client, runs = runs_in(tmp_path)
+    assert [one.data.tags["mammogan.event"] for one in runs] == events
+    assert "events.txt" in artifacts(client, result.run_id)
+
+
+def test_what_the_watchdog_is_told_does_not_depend_on_a_kill(prepared, attempt, monkeypatch):
+    with monkeypatch.context() as patch:
+        all_alike(patch)
+        folder = attempt().folder
+    kept = json.loads((folder / "scores-000000100.json").read_text())
+    _, _, judge = prepared
+    record = run._Record(folder, judge, SimpleNamespace(log=print, log_file=print, tag=print))
+    verdict = record.snapshot(None, 100)  # nothing is drawn again
+    assert "hardly vary" in verdict.complaint
+    assert (verdict.score, verdict.complaint) == (kept["scores"]["fid"], kept["complaint"])
+
+
+def test_a_run_that_training_ends_tells_why(attempt, tmp_path, monkeypatch):
+    def fails(*args, **kwargs):
+        raise TrainingError("loss/G is nan after 12 images")
+
+    monkeypatch.setattr(run, "train", fails)
+    with pytest.raises(TrainingError):
+        attempt()
+    _, runs = runs_in(tmp_path)
+    assert [(one.info.status, one.data.tags["mammogan.event"]) for one in runs] == [
+        ("FAILED", "failed: loss/G is nan after 12 images")
+    ]
+
+
+def test_the_best_point_and_the_end_are_kept_apart(prepared, attempt, tmp_path, monkeypatch):
+    fids, score = [7.0, 9.0], run.Judge.score
+    monkeypatch.setattr(run.Judge, "score", lambda *args: replace(score(*args), fid=fids.pop(0)))
+    result = attempt()
+    history = pd.read_csv(result.folder / "history.csv").dropna(subset=["fid"])
+    assert history["fid"].tolist() == [7.0, 9.0]
+    first = history.iloc[0]
+    assert (result.best_fid, result.best_kid, result.best_n_images) == (7.0, first["kid"], first["n_images"])
+    assert result.scores.fid == 9.0
+    best, end = (weights_store.load(file) for file in (result.best, result.generator))
+    assert any(not torch.equal(a, b) for a, b in zip(best.parameters(), end.parameters(), strict=True))
+    grid = figures.grid(figures.shrunk(run._draw(best, 36, prepared[2].config.seed), 128), 6)
+    with Image.open(result.folder / f"samples-{result.best_n_images:09d}.png") as shown:
+        assert np.array_equal(shown, grid)
+
+    client, (tracked,) = runs_in(tmp_path)
+    assert {name: tracked.data.metrics[name] for name in ("final/fid", "best/fid", "best/n_images")} == {
+        "final/fid": 9.0,
+        "best/fid": 7.0,
+        "best/n_images": 100,
+    }
+    (model,) = client.search_logged_models([tracked.info.experiment_id])
+    assert model.tags["mammogan.weights_sha256"] == hashlib.sha256(result.generator.read_bytes()).hexdigest()
+
+
+def test_generator_best_and_discriminator_are_artifacts(attempt, tmp_path):
+    result = attempt()
+    client, _ = runs_in(tmp_path)
+    names = {"generator.safetensors", "best.safetensors", "discriminator.safetensors"}
+    assert artifacts(client, result.run_id, "weights") == {f"weights/{name}" for name in names}
+    assert names <= {file.name for file in result.folder.iterdir()}
+    assert weights_store.read(result.discriminator)[0]["network"] == "discriminator"
 
 
 def test_the_images_that_are_scored_are_the_first_of_their_seed(prepared):
@@ -165,7 +253,7 @@ def judge_16(prepared):
 
 def test_sixteen_bits_are_judged_as_their_eight(prepared, judge_16):
     _, _, judge = prepared
-    assert (judge_16.floor, judge_16.spread_real) == (judge.floor, judge.spread_real)
+    assert (judge_16.floor, judge_16.look_real) == (judge.floor, judge.look_real)
     fakes = np.random.default_rng(1).integers(0, 255, (judge.n_fake, 32, 32)).astype(np.uint8)
     assert judge_16.score(fakes.astype(np.uint16) * 257 + 128) == judge.score(fakes)
 

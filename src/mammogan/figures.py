@@ -7,12 +7,13 @@ input gives the same bytes. Colours: Okabe and Ito, told apart by colour-blind r
 
 import io
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +24,11 @@ FACTOR_NAMES = {"lr": "learning rate", "batch_size": "batch size", "epochs": "ep
 _GAP = 2  # px between tiles
 _GAP_GREY = 128  # neither a mammogram's background nor its skin line, so that tiles are told apart
 _PANEL_MIN, _PANEL_MAX = 800, 1600  # px: width of one panel of a side-by-side figure, where possible
+
+_FONT = ImageFont.load_default(14)
+_LINE, _MARGIN = 22, 12  # px: height of a line of text, room beside it
+_FRAMES = 40  # of an animation, at most
+_QUALITIES = (75, 50, 25)  # of WebP, tried in this order
 
 _WIDTH_IN = 7.0  # of a chart; at 150 dpi a little more than the report shows
 
@@ -52,6 +58,58 @@ def to_png(image: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="png", optimize=True)
     return buffer.getvalue()
+
+
+def labelled(images: NDArray[np.uint8], rows: Sequence[str], columns: Sequence[str]) -> NDArray[np.uint8]:
+    """Tiles (R, C, H, W) as a grid with a name beside each row and above each column -> one image (h, w), uint8.
+
+    Without names of rows, or of columns, there is no margin for them.
+    """
+    sheet = grid(images.reshape(-1, *images.shape[2:]), images.shape[1])
+    left = max((math.ceil(_FONT.getlength(name)) for name in rows), default=-_MARGIN) + _MARGIN
+    top = _LINE if columns else 0
+    page = Image.new("L", (left + sheet.shape[1], top + sheet.shape[0]), 255)
+    page.paste(Image.fromarray(sheet), (left, top))
+    pen = ImageDraw.Draw(page)
+    height, width = images.shape[2] + _GAP, images.shape[3] + _GAP
+    for row, name in enumerate(rows):
+        pen.text((_MARGIN // 2, top + (row + 0.5) * height), name, 0, _FONT, anchor="lm")
+    for column, name in enumerate(columns):
+        pen.text((left + (column + 0.5) * width, top / 2), name, 0, _FONT, anchor="mm")
+    return np.asarray(page)
+
+
+def animation(frames: Sequence[NDArray[np.uint8]], captions: Sequence[str], at_most_bytes: int) -> bytes:
+    """Grey frames (h, w), uint8, all of one size, as an endless animated WebP with a caption above each.
+
+    Coded ever coarser, then with ever fewer frames, until it is small enough; first and last frame stay. The last one
+    is held for two seconds.
+    """
+    pages = [_captioned(frame, caption) for frame, caption in zip(frames, captions, strict=True)]
+    chosen = np.linspace(0, len(pages) - 1, min(len(pages), _FRAMES)).round().astype(int)
+    while True:
+        for quality in _QUALITIES:
+            data = _webp([pages[index] for index in chosen], quality)
+            if len(data) <= at_most_bytes or (len(chosen) <= 2 and quality == _QUALITIES[-1]):
+                return data
+        chosen = chosen[np.linspace(0, len(chosen) - 1, math.ceil(len(chosen) / 2)).round().astype(int)]
+
+
+def spherical(start: NDArray[np.float32], end: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
+    """Latents on the great circles from `start` to `end`, (N, z_dim) each -> (N, steps, z_dim), ends included.
+
+    White, Sampling Generative Networks (2016), arXiv:1609.04468, section 2.1: a straight line would pass through
+    latents shorter than a normal distribution draws.
+    """
+    t = np.linspace(0, 1, steps, dtype=np.float32)[None, :, None]
+    lengths = np.linalg.norm(start, axis=1) * np.linalg.norm(end, axis=1)
+    angle = np.arccos(np.clip((start * end).sum(1) / lengths, -1, 1))[:, None, None]
+    if (np.sin(angle) < 1e-6).any():
+        raise ValueError("latents on one line through the origin have no great circle of their own")
+    path: NDArray[np.float32] = (np.sin((1 - t) * angle) * start[:, None] + np.sin(t * angle) * end[:, None]) / np.sin(
+        angle
+    )
+    return path
 
 
 def side_by_side(
@@ -252,6 +310,21 @@ def _display_scale(width: int) -> tuple[int, int]:
     """Whole factors (enlargement, averaging block) for a panel `width` px wide; one of the two is 1."""
     block = _block(width, _PANEL_MAX)
     return (max(1, round(_PANEL_MIN / width)), 1) if block == 1 else (1, block)
+
+
+def _captioned(frame: NDArray[np.uint8], caption: str) -> Image.Image:
+    page = Image.new("L", (frame.shape[1], frame.shape[0] + _LINE), 255)
+    page.paste(Image.fromarray(frame), (0, _LINE))
+    ImageDraw.Draw(page).text((_MARGIN // 2, _LINE / 2), caption, 0, _FONT, anchor="lm")
+    return page
+
+
+def _webp(pages: Sequence[Image.Image], quality: int) -> bytes:
+    buffer = io.BytesIO()
+    durations = [max(100, min(500, 8000 // len(pages)))] * (len(pages) - 1) + [2000]  # ms
+    rest = {"save_all": True, "append_images": pages[1:], "duration": durations, "loop": 0}
+    pages[0].save(buffer, format="webp", quality=quality, method=2, allow_mixed=False, **rest)
+    return buffer.getvalue()
 
 
 def _block(width: int, at_most: int) -> int:

@@ -65,7 +65,8 @@ class ModelResults:
 
     trials: one row a trial: row, the factors, fid, state, kid, floor, fid_at_floor_n, floor_n, ratio, n_real,
     n_fake, spread, spread_real, collapsed, images_per_s, elapsed_s, peak_memory_mb, gflop_per_image, retries,
-    run_id, seed, precision; only row, the factors and fid must be there.
+    run_id, seed, precision, best_fid, best_n_images (of the best checkpoint); only row, the factors and fid must be
+    there.
     effects: the frame of `design.analysis.main_effects`. best: best.json, of which "row" is read.
     audit: remarks on the array; conclusion: what the effects say and cannot say; both plain text.
     real, synthetic: uint8 (N, H, W), training images and images by the best generator.
@@ -311,6 +312,12 @@ def _fid_line(best: "pd.Series[Any]") -> str:
             f" At N = {int(best['floor_n']):,} on both sides: FID {_number(best['fid_at_floor_n'])}, while "
             f"real images against other real images score **{_number(best['floor'])}**, the floor. "
             f"Ratio to the floor: **{_number(best['ratio'])}** (1 would be as good as real)."
+        )
+    if _has(best, "best_fid") and _has(best, "best_n_images"):
+        line += (
+            "\n\nAll of these are scores at the end of training. The best checkpoint on the way, after "
+            f"{int(best['best_n_images']):,} images shown, had FID {_number(best['best_fid'])}: optimistic, since it "
+            "was chosen by this very score, so rows are not compared by it."
         )
     return line
 

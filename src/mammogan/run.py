@@ -22,9 +22,11 @@ from tqdm import tqdm
 from mammogan import atomic, figures
 from mammogan.config import Checkout, EvaluateConfig, TrainConfig
 from mammogan.data.tiles import Tiles, to_8_bits
+from mammogan.errors import TrainingError
 from mammogan.evaluation import features, weights
-from mammogan.evaluation.evaluate import Floor, Scores, evaluate, floor, spread
+from mammogan.evaluation.evaluate import Floor, Scores, evaluate, floor
 from mammogan.evaluation.inception import load_inception
+from mammogan.evaluation.look import COLLAPSED_BELOW, complaint, look
 from mammogan.models import Generator, store
 from mammogan.provenance import Provenance
 from mammogan.serving.sample import sample
@@ -39,7 +41,6 @@ from mammogan.training.watchdog import Verdict
 
 _log = logging.getLogger(__name__)
 
-COLLAPSED_BELOW = 0.25  # share of the real images' spread: healthy DCGANs reach 0.7 to 1, stuck ones stay under 0.2
 GRID_IMAGES = 36
 
 _RESULT = "result.json"
@@ -64,11 +65,21 @@ class Label:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished run leaves behind, with what the training cost (training.loop.TrainResult)."""
+    """What a finished run leaves behind, with what the training cost (training.loop.TrainResult).
+
+    Attributes:
+        scores: of the generator at the end of training, which alone is compared between runs.
+        spread: of its images, grey levels. spread_real: of the real images.
+        best_fid, best_kid, best_n_images: of the evaluation with the lowest FID, and the real images shown before
+            it. They are optimistic: chosen by the score that they report.
+    """
 
     scores: Scores
-    spread: float  # grey levels
+    spread: float
     spread_real: float
+    best_fid: float
+    best_kid: float
+    best_n_images: int
     folder: Path
     run_id: str
     precision: str
@@ -85,8 +96,18 @@ class RunResult:
 
     @property
     def generator(self) -> Path:
-        """The weights of G_ema, as models.store writes them."""
+        """The weights of G_ema at the end of training, as models.store writes them: those that are registered."""
         return self.folder / "generator.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The weights of G_ema at the evaluation with the lowest FID."""
+        return self.folder / "best.safetensors"
+
+    @property
+    def discriminator(self) -> Path:
+        """The weights of D at the end of training, from which another run may start."""
+        return self.folder / "discriminator.safetensors"
 
 
 class Judge:
@@ -105,7 +126,7 @@ class Judge:
         self._patients = tiles.patients
         self.n_fake = config.n_images or len(tiles)
         self.floor: Floor = floor(config, self._real, self._patients)
-        self.spread_real = spread(tiles.images)
+        self.look_real = look(tiles.images)
 
     def draw(self, G: Generator) -> NDArray[np.uint8]:
         """The images of `G` that are scored, uint8 (n_fake, H, W): always the same latents."""
@@ -161,20 +182,33 @@ def run(
         tracked.log_dataset("prepared", provenance.data_md5, "data")
         record = _Record(folder, judge, tracked)
         total = total_steps(config, len(judge.tiles)) * config.batch_size
-        trained = train(
-            config,
-            training_data(config, judge.tiles),
-            folder=folder / _CHECKPOINTS,
-            log=record.log,
-            snapshot=record.snapshot,
-            event=record.event,
-            progress=lambda n_images, losses: progress(n_images / total, losses),
-            start=starter(config, start),
-            group=group,
-        )
-        scores, spread_final = record.scores(trained.G, trained.n_images)
-        cost = {field: getattr(trained, field) for field in COST}
-        result = RunResult(scores, spread_final, judge.spread_real, folder, tracked.run_id, **cost)
+        try:
+            trained = train(
+                config,
+                training_data(config, judge.tiles),
+                folder=folder / _CHECKPOINTS,
+                log=record.log,
+                snapshot=record.snapshot,
+                event=record.event,
+                progress=lambda n_images, losses: progress(n_images / total, losses),
+                start=starter(config, start),
+                group=group,
+            )
+        except TrainingError as err:
+            record.note(f"failed: {err}")
+            raise
+        end = record.evaluation(trained.G, trained.n_images)
+        best = record.evaluation(trained.best, trained.best_images)
+        facts = {
+            "spread": end.spread,
+            "spread_real": judge.look_real.spread,
+            "best_fid": best.scores.fid,
+            "best_kid": best.scores.kid,
+            "best_n_images": trained.best_images,
+            "run_id": tracked.run_id,
+            **{field: getattr(trained, field) for field in COST},
+        }
+        result = RunResult(scores=end.scores, folder=folder, **facts)
         if result.collapsed:
             _log.warning(
                 "%s: collapsed, its samples hardly vary with z (spread %.1f grey levels, real images %.1f)",
@@ -183,16 +217,19 @@ def run(
                 result.spread_real,
             )
         store.save(result.generator, trained.G, config, judge.tiles.resolution)
+        store.save(result.best, trained.best, config, judge.tiles.resolution)
+        store.save_discriminator(result.discriminator, trained.D, config, judge.tiles.resolution, trained.G.classes)
         tracked.tag({"mammogan.collapsed": str(result.collapsed).lower(), "mammogan.precision": trained.precision})
         tracked.final(_final_metrics(result))
-        tracked.log_text(scores.line() + "\n", "scores.txt")
+        tracked.log_text(end.scores.line() + "\n", "scores.txt")
         tracked.log_file(record.history)
+        for file in (result.generator, result.best, result.discriminator):
+            tracked.log_file(file, "weights")
         tracked.log_model(
             result.generator,
             Origin(config.model, judge.tiles.resolution, provenance.git_commit, provenance.data_md5),
         )
-    facts = {"scores": asdict(scores), "spread": result.spread, "spread_real": result.spread_real}
-    atomic.write_text(folder / _RESULT, json.dumps({**facts, "run_id": result.run_id, **cost}))
+    atomic.write_text(folder / _RESULT, json.dumps({"scores": asdict(end.scores), **facts}))
     shutil.rmtree(folder / _CHECKPOINTS)
     return result
 
@@ -230,17 +267,29 @@ def training_data(config: TrainConfig, tiles: Tiles) -> Data:
     return Data(tiles.images, tiles.sha256, tiles.labels(config.condition) if config.condition else None)
 
 
+@dataclass(frozen=True)
+class _Evaluation:
+    """Scores of the samples of a moment, their spread in grey levels, and what is wrong with them at a glance."""
+
+    scores: Scores
+    spread: float
+    complaint: str | None
+
+
 class _Record:
     """What a run has measured so far, on disk and in MLflow; a point already on disk is not measured again."""
 
     def __init__(self, folder: Path, judge: Judge, tracked: TrialRun) -> None:
         self.history = folder / "history.csv"
+        self._events = folder / "events.txt"
         self._folder = folder
         self._judge = judge
         self._tracked = tracked
         self._lines: dict[int, dict[str, float]] = _read_history(self.history)
         for n_images, metrics in self._lines.items():
             tracked.log(metrics, n_images)  # in case the tracking store was lost; it skips what it has
+        if self._events.exists():
+            self._track_events(self._events.read_text(encoding="utf-8").splitlines())
 
     def log(self, metrics: dict[str, float], n_images: int) -> None:
         """Losses and speed of the loop."""
@@ -252,29 +301,42 @@ class _Record:
         if not n_images:
             self._show(_draw(G, GRID_IMAGES, self._judge.config.seed), 0)
             return Verdict()
-        found, _ = self.scores(G, n_images)
-        return Verdict(found.fid, None)
+        found = self.evaluation(G, n_images)
+        return Verdict(found.scores.fid, found.complaint)
 
     def event(self, sentence: str, n_images: int) -> None:
         """What was not planned."""
-        _log.warning("after %d images: %s", n_images, sentence)
-        self._tracked.tag({"mammogan.event": f"after {n_images} images: {sentence}"})
+        self.note(f"after {n_images} images: {sentence}")
 
-    def scores(self, G: Generator, n_images: int) -> tuple[Scores, float]:
-        """Scores and spread after `n_images`, computed once."""
+    def note(self, line: str) -> None:
+        """Tell, and add to events.txt, what does not stand there yet: a resumed run meets the same events again."""
+        lines = self._events.read_text(encoding="utf-8").splitlines() if self._events.exists() else []
+        if line in lines:
+            return
+        _log.warning("%s", line)
+        atomic.write_text(self._events, "".join(f"{one}\n" for one in [*lines, line]))
+        self._track_events([*lines, line])
+
+    def _track_events(self, lines: list[str]) -> None:
+        self._tracked.log_file(self._events)
+        self._tracked.tag({"mammogan.event": lines[-1]})
+
+    def evaluation(self, G: Generator, n_images: int) -> _Evaluation:
+        """What the samples of `G` are after `n_images`, computed once."""
         path = self._folder / f"scores-{n_images:09d}.json"
         kept = _read_json(path)
         if kept is not None:
-            return Scores(**kept["scores"]), kept["spread"]
+            return _Evaluation(Scores(**kept["scores"]), kept["spread"], kept["complaint"])
         fakes = _draw(G, max(self._judge.n_fake, GRID_IMAGES), self._judge.config.seed)
         self._show(fakes[:GRID_IMAGES], n_images)
         found = self._judge.score(fakes[: self._judge.n_fake])
-        spread_now = spread(fakes)
-        metrics = {"fid": found.fid, "kid": found.kid, "spread": spread_now}
+        seen = look(fakes)
+        wrong = complaint(seen, self._judge.look_real)
+        metrics = {"fid": found.fid, "kid": found.kid, "spread": seen.spread}
         self._tracked.log(metrics, n_images)
         self._keep(metrics, n_images)
-        atomic.write_text(path, json.dumps({"scores": asdict(found), "spread": spread_now}))
-        return found, spread_now
+        atomic.write_text(path, json.dumps({"scores": asdict(found), "spread": seen.spread, "complaint": wrong}))
+        return _Evaluation(found, seen.spread, wrong)
 
     def _show(self, images: NDArray[np.uint8], n_images: int) -> None:
         grid = figures.grid(figures.shrunk(images, _GRID_TILE_PX), columns=math.isqrt(GRID_IMAGES))
@@ -325,6 +387,9 @@ def _final_metrics(result: RunResult) -> dict[str, float]:
         "final/floor": scores.floor,
         "final/fid_at_floor_n": scores.fid_at_floor_n,
         "final/ratio": scores.ratio,
+        "best/fid": result.best_fid,
+        "best/kid": result.best_kid,
+        "best/n_images": result.best_n_images,
         "elapsed_s": result.elapsed_s,
         "peak_memory_mb": result.peak_memory_mb,
         "gflop_per_image": result.gflop_per_image,

@@ -454,6 +454,8 @@ def _columns(section: TrainConfig, result: RunResult) -> dict[str, Any]:
         "spread": result.spread,
         "spread_real": result.spread_real,
         "collapsed": result.collapsed,
+        "best_fid": result.best_fid,
+        "best_n_images": result.best_n_images,
         **{name: getattr(result, name) for name in COST},
         "seed": section.seed,
         "run_id": result.run_id,
