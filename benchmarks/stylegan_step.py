@@ -7,14 +7,14 @@ R1 on both sides, `ratio_r1` with R1 in every step on both.
 
 `--peer NAME=DIR` adds the training step of a checkout of rosinality/style-based-gan-pytorch (NAME rosinality) or
 huangzh13/StyleGAN.pytorch (huangzh13) at the same widths, with R1 in every step as they ship. `peers` holds our gain
-over them with R1 in every step on both sides, and with ours every 16th step (`lazy`), another algorithm than theirs.
+over them with R1 in every step on both sides (`every`), and with ours every 16th step (`lazy`), another algorithm than theirs.
 The last line is one JSON object; higher is better.
 """
 
 import argparse
 import copy
 import importlib
-import itertools
+import statistics
 import sys
 import types
 from collections.abc import Callable
@@ -26,15 +26,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mammogan.config import TrainConfig, load
+from mammogan.config import TrainConfig
 from mammogan.models.equalised import EqualConv
 from mammogan.training.cost import gflop_per_image
-from mammogan.training.ema import update_average
-from mammogan.training.precision import Precision, choose_precision, memory_format
-from mammogan.training.steps import Moment, new_networks, take_step
-from paired import Side, finish, images_per_cpu_s, in_turn, median_ratio
+from mammogan.training.precision import choose_precision
+from mammogan.training.steps import new_networks
+from measuring import CPU, Ratio, Step, in_turn, last_line, production_step, training_section
 
-CPU = torch.device("cpu")
 _GAMMA = 10.0
 _LAZY = 16  # steps between our R1 updates in a real run
 _PAPER_CHANNELS = 512  # that rosinality's classes are written for
@@ -42,13 +40,11 @@ _PAPER_CHANNELS = 512  # that rosinality's classes are written for
 
 def configuration(batch_size: int, base_channels: int, max_channels: int, r1: bool) -> TrainConfig:
     """Mapping network of the paper; `r1` in every step or not at all."""
-    demo = load(Path(__file__).parent.parent / "settings" / "demo.yaml").train
-    section = {"z_dim": 512, "w_dim": 512, "mapping_layers": 8, "style_mixing": 0.9, "normalisation": "adain"}
+    section = training_section("demo").stylegan.model_dump()
+    section |= {"z_dim": 512, "w_dim": 512, "mapping_layers": 8, "style_mixing": 0.9, "normalisation": "adain"}
     section |= {"base_channels": base_channels, "max_channels": max_channels, "path_length": 0.0, "grow_from": None}
     section |= {"r1_gamma": _GAMMA if r1 else 0.0, "r1_every": 1}
-    stylegan = demo.stylegan.model_copy(update=section)
-    changes = {"model": "stylegan", "lr": 0.001, "batch_size": batch_size, "device": "cpu", "stylegan": stylegan}
-    return demo.model_copy(update=changes)
+    return training_section("demo", model="stylegan", lr=0.001, batch_size=batch_size, stylegan=section)
 
 
 class Unfused(nn.Module):
@@ -76,7 +72,7 @@ def unfused(network: nn.Module) -> nn.Module:
     return plain
 
 
-def plain(config: TrainConfig, resolution: int, real: Tensor) -> Side:
+def plain(config: TrainConfig, resolution: int, real: Tensor) -> Step:
     """The usual step; R1 at the real images whose logits D has just given."""
     nets = new_networks(config, resolution, CPU, "fp32")
     G, D = unfused(nets.G), unfused(nets.D)
@@ -104,23 +100,7 @@ def plain(config: TrainConfig, resolution: int, real: Tensor) -> Side:
     return step
 
 
-def ours(config: TrainConfig, resolution: int, real: Tensor, precision: Precision) -> Side:
-    """The step of mammogan.training.loop."""
-    nets = new_networks(config, resolution, CPU, precision)
-    average = copy.deepcopy(nets.G).eval().requires_grad_(False)
-    steps = itertools.count()
-
-    def step() -> None:
-        shown = real.contiguous(memory_format=memory_format(precision))
-        number = next(steps)
-        seen = take_step(nets, config, shown, None, Moment(number, number * len(real), config.instance_noise, 0.0))
-        update_average(average, nets.G, 0.99)
-        torch.stack(list(seen.values())).tolist()
-
-    return step
-
-
-def rosinality(folder: Path, config: TrainConfig, resolution: int, real: Tensor) -> Side:
+def rosinality(folder: Path, config: TrainConfig, resolution: int, real: Tensor) -> Step:
     """The order of work of its train.py with --loss r1 --mixing, on its networks at our widths and one channel."""
     model = _module(folder, "model")
     own = config.stylegan
@@ -173,7 +153,7 @@ def rosinality(folder: Path, config: TrainConfig, resolution: int, real: Tensor)
     return step
 
 
-def huangzh13(folder: Path, config: TrainConfig, resolution: int, real: Tensor) -> Side:
+def huangzh13(folder: Path, config: TrainConfig, resolution: int, real: Tensor) -> Step:
     """Its own two methods of a step, with its logistic loss and R1."""
     own = config.stylegan
     widths = {"fmap_base": own.base_channels, "fmap_max": own.max_channels}
@@ -200,7 +180,7 @@ def huangzh13(folder: Path, config: TrainConfig, resolution: int, real: Tensor) 
     return step
 
 
-PEERS: dict[str, Callable[[Path, TrainConfig, int, Tensor], Side]] = {"rosinality": rosinality, "huangzh13": huangzh13}
+PEERS: dict[str, Callable[[Path, TrainConfig, int, Tensor], Step]] = {"rosinality": rosinality, "huangzh13": huangzh13}
 
 
 def _with_widths(kind: Callable[..., Any], n_widths: int, change: Callable[[int], int]) -> Callable[..., Any]:
@@ -239,36 +219,32 @@ def main() -> None:
     precision = choose_precision(free)
     px = options.resolution
     real = torch.rand(options.batch_size, 1, px, px) * 2 - 1
-    sides = {"plain": plain(free, px, real), "ours": ours(free, px, real, precision)}
+    sides = {"plain": plain(free, px, real), "ours": production_step(free, real, precision)}
     if not options.quick:
         sides["plain with R1"] = plain(penalised, px, real)
     if not options.quick or options.peer:
-        sides["ours with R1"] = ours(penalised, px, real, precision)
+        sides["ours with R1"] = production_step(penalised, real, precision)
     peers = [each.partition("=") for each in options.peer]
     for name, _, folder in peers:
         sides[name] = PEERS[name](Path(folder).resolve(), penalised, px, real)
     seconds = in_turn(sides, rounds, warm_up=1)
 
-    speed = images_per_cpu_s(seconds, options.batch_size)
+    speed = {name: round(options.batch_size / statistics.median(times), 2) for name, times in seconds.items()}
     for name, images_per_s in speed.items():
         print(f"{name:13s} {images_per_s:7.2f} images per CPU second")
-    ratio, quartiles = median_ratio(seconds["plain"], seconds["ours"])
-    print(f"ratio         {ratio:7.2f} (quartiles {quartiles[0]:.2f} to {quartiles[1]:.2f}), without R1 on both sides")
-    result: dict[str, Any] = {"bench": "stylegan_step", "ratio": ratio, "ratio_quartiles": quartiles}
+    ratio = Ratio(seconds["plain"], seconds["ours"])
+    print(f"ratio         {ratio}, without R1 on both sides")
+    result: dict[str, Any] = {"bench": "stylegan_step", "ratio": ratio.median, "ratio_quartiles": ratio.quartiles}
     if "plain with R1" in seconds:
-        result["ratio_r1"], result["ratio_r1_quartiles"] = median_ratio(
-            seconds["plain with R1"], seconds["ours with R1"]
-        )
-        print(f"ratio_r1      {result['ratio_r1']:7.2f}, R1 in every step on both sides")
+        penalty = Ratio(seconds["plain with R1"], seconds["ours with R1"])
+        result |= {"ratio_r1": penalty.median, "ratio_r1_quartiles": penalty.quartiles}
+        print(f"ratio_r1      {penalty}, R1 in every step on both sides")
     if peers:
         pairs = zip(seconds["ours"], seconds["ours with R1"], strict=True)
         lazy = [without + (with_r1 - without) / _LAZY for without, with_r1 in pairs]
+        own_sides = {"every": seconds["ours with R1"], "lazy": lazy}
         result["peers"] = {
-            name: {
-                "r1": median_ratio(seconds[name], seconds["ours with R1"])[0],
-                "lazy": median_ratio(seconds[name], lazy)[0],
-            }
-            for name, _, _ in peers
+            name: {r1: Ratio(seconds[name], own).median for r1, own in own_sides.items()} for name, _, _ in peers
         }
         print(f"peers         {result['peers']}")
     result |= {
@@ -281,7 +257,7 @@ def main() -> None:
         "max_channels": options.max_channels,
         "precision": precision,
     }
-    finish(result, options.out)
+    last_line(result, options.out)
 
 
 if __name__ == "__main__":
