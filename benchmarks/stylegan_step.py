@@ -7,8 +7,8 @@ R1 on both sides, `ratio_r1` with R1 in every step on both.
 
 `--peer NAME=DIR` adds the training step of a checkout of rosinality/style-based-gan-pytorch (NAME rosinality) or
 huangzh13/StyleGAN.pytorch (huangzh13) at the same widths, with R1 in every step as they ship. `peers` holds our gain
-over them with R1 in every step on both sides (`every`), and with ours every 16th step (`lazy`), another algorithm than theirs.
-The last line is one JSON object; higher is better.
+over them with R1 in every step on both sides (`every`), and with ours every 16th step (`lazy`), which is another
+algorithm than theirs. The last line is one JSON object; higher is better.
 """
 
 import argparse
