@@ -62,6 +62,9 @@ types: setup  ## mypy --strict
 bench: setup  ## the benchmarks behind every claim of speed
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python benchmarks/dcgan_step.py
+	$(BIN)/python benchmarks/stylegan_step.py
+	$(BIN)/python benchmarks/sampling.py
+	$(BIN)/python benchmarks/training_overheads.py
 	$(BIN)/python benchmarks/prepare_dicom.py
 	$(BIN)/python benchmarks/prepare_workers.py
 

@@ -34,6 +34,7 @@ def test_the_manifest_says_where_the_set_comes_from(synthetic_set, stamp):
         "n_images": 5,
         "seed": 7,
         "truncation": 0.8,
+        "precision": "fp32",
         "resolution": 32,
         "bits": 8,
         "model": "dcgan",

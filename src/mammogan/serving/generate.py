@@ -15,33 +15,37 @@ from mammogan import atomic
 from mammogan.config import GenerateConfig
 from mammogan.models import Generator
 from mammogan.serving.images import Stamp, png
-from mammogan.serving.sample import sample
+from mammogan.serving.sample import DrawPrecision, drawing, labels_of, sample
 
 _DRAWN_AT_ONCE = 16
 
 
-def generate(config: GenerateConfig, G: Generator, stamp: Stamp, out: Path) -> None:
+def generate(config: GenerateConfig, G: Generator, stamp: Stamp, out: Path, precision: DrawPrecision = "fp32") -> None:
     """Write images/*.png, manifest.csv (file, index, seed, sha256) and manifest.json, all or nothing.
 
-    The files have the bytes that the served model answers with for the same seed and truncation.
+    A conditional generator draws the class of each image with the shares of the training set; the manifest has a
+    column with the name of the label. In fp32 the files have the bytes that the served model answers with for the
+    same seed and truncation; manifest.json tells the format.
     """
+    labels = labels_of(G, config.n_images, config.seed)
     with atomic.new_folder(out) as folder:
         (folder / "images").mkdir()
         lines = []
         for index, image in enumerate(
-            tqdm(_images(G, config), f"generate {stamp.model}", config.n_images, unit="image")
+            tqdm(_images(drawing(G, precision), config), f"generate {stamp.model}", config.n_images, unit="image")
         ):
-            data = png(image, stamp, config.seed, index, config.truncation)
+            data = png(image, stamp, config.seed, index, config.truncation, labels[index])
             file = f"images/{index:06d}.png"
             (folder / file).write_bytes(data)
-            lines.append((file, index, config.seed, hashlib.sha256(data).hexdigest()))
+            lines.append((file, index, config.seed, *labels[index].values(), hashlib.sha256(data).hexdigest()))
         with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as table:
             writer = csv.writer(table, lineterminator="\n")
-            writer.writerow(("file", "index", "seed", "sha256"))
+            writer.writerow(("file", "index", "seed", *labels[0], "sha256"))
             writer.writerows(lines)
         facts = {
             "synthetic": True,
             **config.model_dump(),
+            "precision": precision,
             "resolution": G.resolution,
             "bits": G.bits,
             **dataclasses.asdict(stamp),

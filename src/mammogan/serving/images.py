@@ -1,7 +1,9 @@
 """One synthetic image as a PNG that says that it is synthetic, and by whom."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +32,15 @@ class Stamp:
     weights_sha256: str
 
 
-def png(image: NDArray[np.uint8] | NDArray[np.uint16], stamp: Stamp, seed: int, index: int, truncation: float) -> bytes:
-    """Grey levels (H, W), uint8 or uint16, as PNG of that depth.
+def png(
+    image: NDArray[np.uint8] | NDArray[np.uint16],
+    stamp: Stamp,
+    seed: int,
+    index: int,
+    truncation: float,
+    labels: Mapping[str, str] = MappingProxyType({}),
+) -> bytes:
+    """Grey levels (H, W), uint8 or uint16, as PNG of that depth; `labels` are what the image is conditioned on.
 
     The same arguments give the same bytes, whatever store the model lies in.
     """
@@ -42,6 +51,8 @@ def png(image: NDArray[np.uint8] | NDArray[np.uint16], stamp: Stamp, seed: int, 
     text.add_text("seed", str(seed))
     text.add_text("index", str(index))
     text.add_text("truncation", str(truncation))
+    for label, value in labels.items():
+        text.add_text(label, value)
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", pnginfo=text)
     return buffer.getvalue()

@@ -20,7 +20,7 @@ from mammogan.errors import DataError, RequestError
 from mammogan.models import store
 from mammogan.serving.images import Stamp, png
 from mammogan.serving.request import Request, parse
-from mammogan.serving.sample import sample
+from mammogan.serving.sample import labels_of, sample
 
 
 class SyntheticMammograms(PythonModel):
@@ -53,6 +53,7 @@ class SyntheticMammograms(PythonModel):
 
     def _draw(self, row: int, request: Request) -> list[dict[str, Any]]:
         images = sample(self._G, request.n, request.seed, request.truncation)[:, 0].numpy()  # (n, H, W)
+        labels = labels_of(self._G, request.n, request.seed)
         return [
             {
                 "request": row,
@@ -60,7 +61,7 @@ class SyntheticMammograms(PythonModel):
                 "seed": request.seed,
                 "truncation": request.truncation,
                 "image_png_base64": base64.b64encode(
-                    png(image, self._stamp, request.seed, index, request.truncation)
+                    png(image, self._stamp, request.seed, index, request.truncation, labels[index])
                 ).decode(),
                 "width": image.shape[1],
                 "height": image.shape[0],
