@@ -230,6 +230,9 @@ def test_generator_best_and_discriminator_are_artifacts(attempt, tmp_path):
     assert artifacts(client, result.run_id, "weights") == {f"weights/{name}" for name in names}
     assert names <= {file.name for file in result.folder.iterdir()}
     assert weights_store.read(result.discriminator)[0]["network"] == "discriminator"
+    assert artifacts(client, result.run_id, "pictures") == {"pictures/training.webp"}
+    with Image.open(result.folder / "training.webp") as film:
+        assert film.n_frames == len(list(result.folder.glob("samples-*.png"))) == 3
 
 
 def test_the_images_that_are_scored_are_the_first_of_their_seed(prepared):

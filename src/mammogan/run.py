@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from tqdm import tqdm
 
 from mammogan import atomic, figures
@@ -29,6 +30,7 @@ from mammogan.evaluation.inception import load_inception
 from mammogan.evaluation.look import COLLAPSED_BELOW, complaint, look
 from mammogan.models import Generator, store
 from mammogan.provenance import Provenance
+from mammogan.serving.latents import latents, row_names, walks
 from mammogan.serving.sample import sample
 from mammogan.tracking.model import Origin
 from mammogan.tracking.runs import TrialRun, earlier_run, parameters
@@ -47,6 +49,10 @@ _RESULT = "result.json"
 _CHECKPOINTS = "checkpoints"
 _GRID_TILE_PX = 128
 _DRAWN_AT_ONCE = 64
+_FILM_BYTES = 2_000_000
+_WALKS = 6  # rows of the pictures of latents
+_STEPS = 8  # images from one latent to the other
+_TRUNCATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 COST = ("precision", "n_images", "elapsed_s", "images_per_s", "peak_memory_mb", "gflop_per_image")
 
 Progress = Callable[[float, Mapping[str, float]], None]
@@ -223,6 +229,8 @@ def run(
         tracked.final(_final_metrics(result))
         tracked.log_text(end.scores.line() + "\n", "scores.txt")
         tracked.log_file(record.history)
+        for picture in (record.film(), *record.walks(trained.G, config)):
+            tracked.log_file(picture, "pictures")
         for file in (result.generator, result.best, result.discriminator):
             tracked.log_file(file, "weights")
         tracked.log_model(
@@ -338,6 +346,36 @@ class _Record:
         atomic.write_text(path, json.dumps({"scores": asdict(found), "spread": seen.spread, "complaint": wrong}))
         return _Evaluation(found, seen.spread, wrong)
 
+    def film(self) -> Path:
+        """All grids of the fixed latents in their order, as one animated file."""
+        grids = sorted(self._folder.glob("samples-*.png"))
+        frames = [np.asarray(Image.open(path)) for path in grids]
+        captions = [f"{int(path.stem.removeprefix('samples-')):,} images shown" for path in grids]
+        return self._write("training.webp", figures.animation(frames, captions, _FILM_BYTES))
+
+    def walks(self, G: Generator, config: TrainConfig) -> list[Path]:
+        """Pictures of the latents of a StyleGAN: from one to another, and pulled towards the mean."""
+        if config.model != "stylegan":
+            return []
+        seed = self._judge.config.seed
+        ends = latents(G, 2 * _WALKS, seed)
+        paths = figures.spherical(ends[:_WALKS], ends[_WALKS:], _STEPS)
+        names = row_names(G, _WALKS, seed)
+        between = walks(G, paths, [1.0] * _STEPS, seed)
+        pulled = walks(G, np.repeat(ends[:_WALKS, None], len(_TRUNCATIONS), 1), _TRUNCATIONS, seed)
+        columns = [f"{psi:g}" for psi in _TRUNCATIONS]
+        sheets = {
+            "interpolation.png": figures.labelled(_tiles(between), names, []),
+            "truncation.png": figures.labelled(_tiles(pulled), names, columns),
+        }
+        return [self._write(name, figures.to_png(sheet)) for name, sheet in sheets.items()]
+
+    def _write(self, name: str, content: bytes) -> Path:
+        path = self._folder / name
+        with atomic.new_file(path) as partial:
+            partial.write_bytes(content)
+        return path
+
     def _show(self, images: NDArray[np.uint8], n_images: int) -> None:
         grid = figures.grid(figures.shrunk(images, _GRID_TILE_PX), columns=math.isqrt(GRID_IMAGES))
         self._tracked.log_image(grid, n_images)
@@ -348,6 +386,13 @@ class _Record:
         self._lines.setdefault(n_images, {}).update(metrics)
         frame = pd.DataFrame.from_dict(self._lines, orient="index").rename_axis("n_images").sort_index()
         atomic.write_text(self.history, frame.to_csv(lineterminator="\n"))
+
+
+def _tiles(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images (R, C, H, W), smaller where they would make too large a sheet."""
+    rows, columns, height, width = images.shape
+    small = figures.shrunk(images.reshape(-1, height, width), _GRID_TILE_PX)
+    return small.reshape(rows, columns, *small.shape[1:])
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -67,7 +67,7 @@ def sample(
     for start in range(0, n, batch_size):
         # The last batch is full too: kernels for other batch sizes may round differently.
         indices = range(first + start, first + start + batch_size)
-        z = torch.from_numpy(np.stack([_latent(seed, index, G.z_dim) for index in indices])).to(device)
+        z = torch.from_numpy(np.stack([latent(seed, index, G.z_dim) for index in indices])).to(device)
         noise = [source(seed, index, torch.device("cpu")) for index in indices]
         numbers = None
         if G.classes is not None:
@@ -99,7 +99,8 @@ def labels_of(G: Generator, n: int, seed: int) -> list[dict[str, str]]:
     return [{G.classes.label: G.classes.values[number]} for number in draw_classes(G, n, seed)]
 
 
-def _latent(seed: int, index: int, z_dim: int) -> NDArray[np.float32]:
+def latent(seed: int, index: int, z_dim: int) -> NDArray[np.float32]:
+    """The standard normal latent (z_dim,) of image `index` of a seed."""
     # Not from `source`: among the images of a large set two would share its 32 bits, and so be one image twice.
     chance = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, index])))
     return chance.standard_normal(z_dim, dtype=np.float32)
