@@ -320,17 +320,19 @@ class _Run:
         return G
 
     def _act(self, complaint: str, *, fatal: bool = False, last: bool = False) -> None:
-        """Tell what is wrong, and do once what the configuration asks for; what is fatal ends any other run."""
+        """Do once what the configuration asks for; what is fatal ends a run that is not rolled back."""
         at, act = self.at, self.config.watchdog.act
         if act == "fail" or (fatal and (act == "report" or at.acted)):
             raise TrainingError(
                 f"{complaint} after {at.n_images} images; lower train.lr, raise train.instance_noise or "
                 f"train.{self.config.model}.r1_gamma, or set train.precision to fp32"
             )
-        if act == "report" or last or at.acted:
-            self._tell(complaint)
+        if at.acted:
             return
         at.acted = True
+        if act == "report" or last:
+            self._tell(complaint)
+            return
         first = self.nets.group.first
         saved = checkpoint.load_best(self.folder, self.identity) if first else None
         saved = self.nets.group.share(saved)
