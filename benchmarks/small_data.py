@@ -13,12 +13,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from mammogan.training.watchdog import Verdict
 from numpy.typing import NDArray
 
@@ -254,6 +256,20 @@ def _line(cell: str, runs: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def run_once(bench: Bench, cell: str, seed: int, options: argparse.Namespace) -> None:
+    """Run a cell and keep its result, unless it is there."""
+    path = bench.folder / f"result-{cell}-{seed}.json"
+    if path.exists():
+        return
+    if cell in PEERS:
+        result = run_peer(bench, cell, seed, options.peer_cpu_s, options.peer)
+    else:
+        result = run_ours(bench, cell, seed, options.kimg, options.curve)
+    atomic.write_text(path, json.dumps(result))
+    fids = ", ".join(f"{weights} {scores['fid']:.1f}" for weights, scores in result["scores"].items())
+    print(f"\r{bench.name} {cell} seed {seed}: FID {fids}; {result['cpu_s']:.0f} CPU s", flush=True)
+
+
 def read_results(work: Path) -> list[dict[str, Any]]:
     """All finished cells of the work folder."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(work.glob("*/result-*.json"))]
@@ -292,16 +308,9 @@ def main() -> None:
         bench = open_set(which, options.work)
         for seed in options.seeds:
             for cell in options.cells:
-                path = bench.folder / f"result-{cell}-{seed}.json"
-                if path.exists():
-                    continue
-                if cell in PEERS:
-                    result = run_peer(bench, cell, seed, options.peer_cpu_s, options.peer)
-                else:
-                    result = run_ours(bench, cell, seed, options.kimg, options.curve)
-                atomic.write_text(path, json.dumps(result))
-                fids = ", ".join(f"{weights} {scores['fid']:.1f}" for weights, scores in result["scores"].items())
-                print(f"\r{bench.name} {cell} seed {seed}: FID {fids}; {result['cpu_s']:.0f} CPU s", flush=True)
+                lock = FileLock(bench.folder / f"{cell}-{seed}.lock", blocking=False)
+                with suppress(Timeout), lock:  # another process may work on the same list
+                    run_once(bench, cell, seed, options)
     if options.collect:
         results = read_results(options.work)
         lines = ",\n".join(json.dumps(result) for result in results)
