@@ -130,7 +130,13 @@ def run_ours(bench: Bench, cell: str, seed: int, kimg: float, curve: float | Non
         nonlocal aside
         if curve and 0 < n_images < total:
             before = time.process_time()
-            points.append({"n_images": n_images, "fid": bench.judge.score(bench.judge.draw(G)).fid})
+            points.append(
+                {
+                    "n_images": n_images,
+                    "cpu_s": before - started - aside,
+                    "fid": bench.judge.score(bench.judge.draw(G)).fid,
+                }
+            )
             print(f"\n  {n_images} images: FID {points[-1]['fid']:.1f}", file=sys.stderr)
             aside += time.process_time() - before
         return Verdict()
