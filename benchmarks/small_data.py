@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from mammogan.training.watchdog import Verdict
 from numpy.typing import NDArray
 
 from mammogan import atomic
@@ -34,6 +33,7 @@ from mammogan.figures import grid, to_png
 from mammogan.models import Generator
 from mammogan.run import Judge
 from mammogan.training.loop import Data, train
+from mammogan.training.watchdog import Verdict
 from small_data_peers import PEERS, Drawn, find_peer
 
 ROOT = Path(__file__).parent.parent
