@@ -12,7 +12,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from mammogan.data.ids import load_key
 from mammogan.data.phantom import phantom
 from mammogan.data.prepare import prepare
 from mammogan.data.tiles import Tiles, read_tiles
+from mammogan.evaluation.evaluate import spread
 from mammogan.figures import grid, to_png
 from mammogan.models import Generator
 from mammogan.run import Judge
@@ -144,6 +145,11 @@ def run_ours(bench: Bench, cell: str, seed: int, kimg: float, curve: float | Non
     def log(values: dict[str, float], n_images: int) -> None:
         metrics.update(values)
 
+    bar = _Bar(f"{bench.name} {cell} seed {seed}", total)
+
+    def progress(n_images: int, _: Mapping[str, float]) -> None:
+        bar.show(n_images)
+
     trained = train(
         config,
         Data(bench.tiles.images, bench.tiles.sha256),
@@ -151,14 +157,14 @@ def run_ours(bench: Bench, cell: str, seed: int, kimg: float, curve: float | Non
         log=log,
         snapshot=snapshot,
         event=lambda what, n_images: print(f"\n  {n_images} images: {what}", file=sys.stderr),
-        progress=_bar(f"{bench.name} {cell} seed {seed}", total),
+        progress=progress,
     )
     cpu_s = time.process_time() - started - aside
     drawn = {"ema": bench.judge.draw(trained.G), "raw": bench.judge.draw(trained.raw)}
     return {
         **_scored(bench, cell, seed, drawn),
         "n_images": trained.n_images,
-        "cpu_s": round(cpu_s, 1),
+        "cpu_s": round(cpu_s, 1) if bar.first == config.batch_size else None,  # unknown of a run that was resumed
         "wall_s": round(trained.elapsed_s, 1),
         "precision": trained.precision,
         "gflop_per_image": round(trained.gflop_per_image, 3),
@@ -189,7 +195,7 @@ def _scored(bench: Bench, cell: str, seed: int, drawn: Mapping[str, NDArray[np.u
         with atomic.new_file(bench.folder / f"{cell}-{seed}-{weights}.npy") as partial, partial.open("wb") as file:
             np.save(file, images[:SHOWN])
     scores = {weights: asdict(bench.judge.score(images)) for weights, images in drawn.items()}
-    spreads = {weights: round(float(images.std(axis=0).mean()), 2) for weights, images in drawn.items()}
+    spreads = {weights: round(spread(images), 2) for weights, images in drawn.items()}
     floor = asdict(bench.judge.floor)
     return {
         "set": bench.name,
@@ -202,22 +208,23 @@ def _scored(bench: Bench, cell: str, seed: int, drawn: Mapping[str, NDArray[np.u
     }
 
 
-def _bar(title: str, total: int) -> Callable[[int, Mapping[str, float]], None]:
-    started, first = time.monotonic(), -1
-    told = 0.0
+class _Bar:
+    """Share done and time left, on one line."""
 
-    def progress(n_images: int, _: Mapping[str, float]) -> None:
-        nonlocal first, told
-        first = n_images if first < 0 else first
+    def __init__(self, title: str, total: int) -> None:
+        self.first: int | None = None  # images at the first call
+        self._title, self._total = title, total
+        self._started = time.monotonic()
+        self._told = 0.0
+
+    def show(self, n_images: int) -> None:
+        self.first = n_images if self.first is None else self.first
         now = time.monotonic()
-        if now - told > 5 or n_images >= total:
-            told = now
-            left = (now - started) / max(n_images - first, 1) * (total - n_images)
-            print(
-                f"\r{title}: {100 * n_images / total:3.0f} %, {left:4.0f} s left ", end="", file=sys.stderr, flush=True
-            )
-
-    return progress
+        if now - self._told > 5 or n_images >= self._total:
+            self._told = now
+            share = 100 * n_images / self._total
+            left = (now - self._started) / max(n_images - self.first, 1) * (self._total - n_images)
+            print(f"\r{self._title}: {share:3.0f} %, {left:4.0f} s left ", end="", file=sys.stderr, flush=True)
 
 
 def table(results: Iterable[Mapping[str, Any]]) -> str:
@@ -254,7 +261,7 @@ def _line(cell: str, runs: Sequence[Mapping[str, Any]]) -> str:
 
     best = "ema" if "ema" in runs[0]["scores"] else "raw"
     images = statistics.mean(run["n_images"] for run in runs) / 1000
-    minutes = statistics.mean(run["cpu_s"] for run in runs) / 60
+    minutes = statistics.mean(run["cpu_s"] for run in runs if run["cpu_s"]) / 60
     at_n, ratio = column(best, "fid_at_floor_n"), column(best, "ratio", 2)
     return (
         f"| {NAMES[cell]} | {column('ema', 'fid')} | {column('raw', 'fid')} | {at_n} | {ratio} | "
@@ -273,7 +280,7 @@ def run_once(bench: Bench, cell: str, seed: int, options: argparse.Namespace) ->
         result = run_ours(bench, cell, seed, options.kimg, options.curve)
     atomic.write_text(path, json.dumps(result))
     fids = ", ".join(f"{weights} {scores['fid']:.1f}" for weights, scores in result["scores"].items())
-    print(f"\r{bench.name} {cell} seed {seed}: FID {fids}; {result['cpu_s']:.0f} CPU s", flush=True)
+    print(f"\r{bench.name} {cell} seed {seed}: FID {fids}; {result['wall_s']:.0f} s", flush=True)
 
 
 def read_results(work: Path) -> list[dict[str, Any]]:
