@@ -15,10 +15,12 @@ def adain(x: Tensor, y_s: Tensor, y_b: Tensor) -> Tensor:
     """Adaptive instance normalisation: features (N, C, H, W), styles (N, C) -> same shape as x.
 
     AdaIN(x_i, y) = y_s,i (x_i - mu(x_i)) / sigma(x_i) + y_b,i (arXiv:1812.04948, eq. 1). Statistics are taken in
-    float32, whatever the format of x.
+    float32.
     """
-    scale, shift = (y[:, :, None, None].to(x.dtype) for y in (y_s, y_b))
-    return torch.addcmul(shift, F.instance_norm(x, eps=1e-8), scale)
+    variance, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0)  # (N, C)
+    scale = y_s.float() * torch.rsqrt(variance + 1e-8)
+    shift = y_b.float() - mean * scale
+    return torch.addcmul(shift[:, :, None, None].to(x.dtype), x, scale[:, :, None, None].to(x.dtype))
 
 
 class StyledLayer(nn.Module):
