@@ -26,8 +26,8 @@ def test_auto_takes_bf16_only_where_it_pays(
     assert choose_precision(small_config("dcgan", precision="auto")) == choice
 
 
-@pytest.mark.parametrize(("native", "choice"), [(True, "bf16"), (False, "fp32")])
-def test_cuda_that_only_emulates_bf16_computes_in_fp32(
+@pytest.mark.parametrize(("native", "choice"), [(True, "bf16"), (False, "fp16")])
+def test_cuda_that_only_emulates_bf16_computes_in_fp16(
     small_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, native: bool, choice: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -41,6 +41,8 @@ def test_both_formats_can_be_timed_here() -> None:
 
 def test_cuda_without_a_device_is_refused(small_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(TrainingError, match=r"train\.device is cuda, but torch sees no CUDA device; set it to auto"):
+    with pytest.raises(
+        TrainingError, match=r"train\.device is cuda, but torch sees no such device; set it to auto or cpu"
+    ):
         choose_device(small_config("dcgan", device="cuda"))
     assert choose_device(small_config("dcgan", device="auto")) == torch.device("cpu")

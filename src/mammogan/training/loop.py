@@ -219,12 +219,13 @@ def train(
                 run.save()
                 saved_at = time.monotonic()
 
+    best, best_images = run.best()
     return TrainResult(
         G=G_ema,
         raw=nets.G.eval().requires_grad_(False),
         D=nets.D,
-        best=run.best(),
-        best_images=at.best_images if at.best_score is not None else at.n_images,
+        best=best,
+        best_images=best_images,
         n_images=at.n_images,
         events=tuple(at.events),
         elapsed_s=at.elapsed_s,
@@ -310,14 +311,17 @@ class _Run:
         if complaint:
             self._act(complaint, last=last)
 
-    def best(self) -> Generator:
-        """The running average at the best evaluation; the last one where none was scored."""
-        saved = checkpoint.load_best(self.folder, self.identity) if self.nets.group.first else None
-        if saved is None or self.at.best_score is None or self.at.best_images == self.at.n_images:
-            return self.G_ema
+    def best(self) -> tuple[Generator, int]:
+        """The running average at the best evaluation, and its images; those of the end where none was kept."""
+        at, last = self.at, (self.G_ema, self.at.n_images)
+        if at.best_score is None or at.best_images == at.n_images or not self.nets.group.first:
+            return last
+        saved = checkpoint.load_best(self.folder, self.identity)
+        if saved is None:
+            return last
         G = copy.deepcopy(self.G_ema)
         G.load_state_dict(saved["G_ema"])
-        return G
+        return G, at.best_images
 
     def _act(self, complaint: str, *, fatal: bool = False, last: bool = False) -> None:
         """Do once what the configuration asks for; what is fatal ends a run that is not rolled back."""
