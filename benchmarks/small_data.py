@@ -203,7 +203,7 @@ def _scored(bench: Bench, cell: str, seed: int, drawn: Mapping[str, NDArray[np.u
         "seed": seed,
         "scores": scores,
         "spread": spreads,
-        "spread_real": round(bench.judge.spread_real, 2),
+        "spread_real": round(bench.judge.look_real.spread, 2),
         "floor": floor,
     }
 

@@ -22,6 +22,7 @@ from mammogan.data.tiles import Tiles, read_tiles
 from mammogan.errors import EvaluationError, TrainingError
 from mammogan.evaluation.look import look
 from mammogan.evaluation.weights import find_weights
+from mammogan.models import Classes
 from mammogan.models import store as weights_store
 from mammogan.provenance import Provenance
 from mammogan.tracking import store
@@ -63,7 +64,7 @@ def attempt(prepared, tmp_path):
         shutil.copy(file, tmp_path / file.name)
     kept = dict(os.environ)
 
-    def start(killed_at=2.0, judge=judge):
+    def start(killed_at=2.0, judge=judge, train=train, weights=None, name="x"):
         def progress(share, losses=None):
             if share >= killed_at:
                 raise Killed
@@ -72,10 +73,11 @@ def attempt(prepared, tmp_path):
             Checkout(root, tmp_path),
             train,
             judge,
-            folder=tmp_path / "checkpoints" / "x",
+            folder=tmp_path / "checkpoints" / name,
             label=LABEL,
             provenance=PROVENANCE,
             progress=progress,
+            start=weights,
         )
 
     yield start
@@ -233,6 +235,19 @@ def test_generator_best_and_discriminator_are_artifacts(attempt, tmp_path):
     assert artifacts(client, result.run_id, "pictures") == {"pictures/training.webp"}
     with Image.open(result.folder / "training.webp") as film:
         assert film.n_frames == len(list(result.folder.glob("samples-*.png"))) == 3
+
+
+def test_a_stylegan_by_label_goes_from_settings_to_pictures_and_another_run_starts_from_it(attempt, prepared, tmp_path):
+    train = prepared[1].model_copy(update={"model": "stylegan", "condition": "view", "epochs": 1})
+    result = attempt(train=train)
+    client, _ = runs_in(tmp_path)
+    pictures = {f"pictures/{name}" for name in ("training.webp", "interpolation.png", "truncation.png")}
+    assert artifacts(client, result.run_id, "pictures") == pictures
+    G = weights_store.load(result.generator)
+    assert G.classes == Classes("view", ("CC", "MLO"), (0.5, 0.5))
+    again = attempt(train=train.model_copy(update={"seed": 9}), weights=result.folder, name="y")
+    with pytest.raises(TrainingError, match="init_from holds a stylegan"):
+        attempt(weights=again.folder, name="z")
 
 
 def test_the_images_that_are_scored_are_the_first_of_their_seed(prepared):
