@@ -26,8 +26,8 @@ from mammogan.training.precision import choose_precision
 from mammogan.training.steps import new_networks
 from measuring import CPU, Ratio, Step, in_turn, last_line, production_step, training_section
 
-SIZES = {64: (32, 15), 128: (16, 7), 512: (4, 5)}  # px: images in a batch, rounds
-QUICK_ROUNDS = {64: 5, 128: 3, 512: 1}
+SIZES = {64: (32, 15), 128: (32, 7), 512: (8, 5)}  # px: images in a batch, rounds
+QUICK_ROUNDS = {64: 5, 128: 2, 512: 1}
 
 
 def configuration(batch_size: int) -> TrainConfig:
@@ -69,7 +69,7 @@ def compare(resolution: int, rounds: int) -> dict[str, Any]:
     torch.manual_seed(0)
     real = torch.rand(batch_size, 1, resolution, resolution) * 2 - 1
     sides = {"textbook": textbook(config, real), "ours": production_step(config, real, precision)}
-    seconds = in_turn(sides, rounds, warm_up=1 if resolution == 512 else 2)
+    seconds = in_turn(sides, rounds, warm_up=2 if resolution == 64 else 1)
     ratio = Ratio(seconds["textbook"], seconds["ours"])
     per_second = {name: round(batch_size / statistics.median(times), 2) for name, times in seconds.items()}
     print(f"{resolution:3d} px, batch {batch_size}, {precision}: {ratio}; images per CPU second {per_second}")
