@@ -379,8 +379,7 @@ class _Record:
     def _show(self, images: NDArray[np.uint8], n_images: int) -> None:
         grid = figures.grid(figures.shrunk(images, _GRID_TILE_PX), columns=math.isqrt(GRID_IMAGES))
         self._tracked.log_image(grid, n_images)
-        with atomic.new_file(self._folder / f"samples-{n_images:09d}.png") as partial:
-            partial.write_bytes(figures.to_png(grid))
+        self._write(f"samples-{n_images:09d}.png", figures.to_png(grid))
 
     def _keep(self, metrics: Mapping[str, float], n_images: int) -> None:
         self._lines.setdefault(n_images, {}).update(metrics)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
 from mammogan.config import ModelName, TrainConfig
@@ -39,18 +40,22 @@ def test_untrained_images_stay_near_the_range_of_images(train_config: TrainConfi
     assert images.abs().max() < 8
 
 
+def without_gradient(*networks: nn.Module) -> list[str]:
+    """Names of the weights that the backward pass has not reached."""
+    return [
+        name
+        for network in networks
+        for name, weight in network.named_parameters()
+        if weight.grad is None or not weight.grad.any()
+    ]
+
+
 @pytest.mark.parametrize("resolution", [32, 64])
 def test_each_named_weight_receives_a_gradient(train_config: TrainConfig, resolution: int) -> None:
     torch.manual_seed(0)
     G, D = build(train_config, resolution)
     D(G(torch.randn(8, G.z_dim))).square().sum().backward()
-    without = [
-        name
-        for net in (G, D)
-        for name, weight in net.named_parameters()
-        if weight.grad is None or not weight.grad.any()
-    ]
-    assert without == []
+    assert without_gradient(G, D) == []
 
 
 @pytest.mark.parametrize(("model", "changes"), OPTIONS)
@@ -62,13 +67,7 @@ def test_each_named_weight_receives_a_gradient_under_every_option(
     G, D = build(small_config(model, **changes), 32, classes)
     labels = torch.arange(8) % 3 if classes else None
     D(G(torch.randn(8, G.z_dim), labels), labels).square().sum().backward()
-    without = [
-        name
-        for net in (G, D)
-        for name, weight in net.named_parameters()
-        if weight.grad is None or not weight.grad.any()
-    ]
-    assert without == []
+    assert without_gradient(G, D) == []
 
 
 def test_a_conditional_network_draws_and_judges_by_class(train_config: TrainConfig) -> None:

@@ -156,9 +156,9 @@ def test_a_step_that_runs_out_of_memory_is_taken_in_micro_batches(
 ) -> None:
     config, update = small_config("stylegan"), getattr(steps, phase)
 
-    def fits_four(nets: Networks, *rest: Any) -> dict[str, torch.Tensor]:
-        seen: dict[str, torch.Tensor] = update(nets, *rest)
-        if len(rest[1]) // nets.micro_batches > 4:
+    def fits_four(part: Any) -> dict[str, torch.Tensor]:
+        seen: dict[str, torch.Tensor] = update(part)
+        if len(part.real) // part.nets.micro_batches > 4:
             raise torch.OutOfMemoryError
         return seen
 

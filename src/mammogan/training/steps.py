@@ -138,17 +138,15 @@ def take_step(
     Raises:
         torch.OutOfMemoryError: even single images do not fit.
     """
+    step = _Step(nets, config, real, classes, moment)
     penalties = config.architecture
-    fakes: list[Tensor] = []
-    seen = _fitting(nets, real, lambda: _update_discriminator(nets, config, real, classes, moment, fakes))
-    gamma = r1_weight(config, real.shape[2])
-    if gamma and moment.step % penalties.r1_every == 0:
-        weight = gamma / 2 * penalties.r1_every
-        seen |= _fitting(nets, real, lambda: _penalise_gradients(nets, config, real, classes, moment, weight))
-    seen |= _fitting(nets, real, lambda: _update_generator(nets, config, real, classes, moment, fakes))
+    seen = _fitting(step, _update_discriminator)
+    if r1_weight(config, real.shape[2]) and moment.step % penalties.r1_every == 0:
+        seen |= _fitting(step, _penalise_gradients)
+    seen |= _fitting(step, _update_generator)
     own = config.stylegan
     if config.model == "stylegan" and own.path_length and moment.step % own.path_length_every == 0:
-        seen |= _fitting(nets, real, lambda: _penalise_paths(nets, config, real, classes, moment))
+        seen |= _fitting(step, _penalise_paths)
     nets.group.average(buffer for buffer in nets.G.buffers() if buffer.is_floating_point())
     return seen
 
@@ -179,30 +177,66 @@ def disguise(images: Tensor, config: TrainConfig, moment: Moment, noise: Noise) 
     return images
 
 
-def _update_discriminator(
-    nets: Networks,
-    config: TrainConfig,
-    real: Tensor,
-    classes: Tensor | None,
-    moment: Moment,
-    fakes: list[Tensor],
-) -> dict[str, Tensor]:
-    """Real logits up, fake logits down. Leaves the images in `fakes`, with their graph, where G can use them."""
-    fakes.clear()
-    sums = _Sums()
+class _View(NamedTuple):
+    """A micro-batch, its share of this process's images, and chance for each purpose asked for."""
+
+    real: Tensor
+    classes: Tensor | None
+    share: float
+    noise: Sequence[Noise]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What the parts of a step share; `fakes` are images that the update of D leaves to that of G, with their graph."""
+
+    nets: Networks
+    config: TrainConfig
+    real: Tensor
+    classes: Tensor | None
+    moment: Moment
+    fakes: list[Tensor] = field(default_factory=list)
+
+    def views(self, *purposes: int) -> Iterator[_View]:
+        """Every k-th image, for each of the k micro-batches: so the groups of the minibatch statistic stay together."""
+        parts, group = self.nets.micro_batches, self.nets.group
+        for number in range(parts):
+            noise: list[Noise] = []
+            for purpose in purposes:
+                chance = source(self.config.seed, self.moment.n_images, self.nets.device, purpose)
+                alone = parts * group.world == 1
+                noise.append(chance if alone else Part(chance, group.rank + group.world * number, group.world * parts))
+            classes = None if self.classes is None else self.classes[number::parts]
+            yield _View(self.real[number::parts], classes, 1 / parts, noise)
+
+    def draw(self, view: _View) -> Tensor:
+        """Images by G, as many as the view has, with its first chance."""
+        noise = view.noise[0]
+        z = normal((len(view.real), self.nets.G.z_dim), noise, self.nets.device)
+        return generate(self.nets, z, noise, view.classes)
+
+    def disguised(self, images: Tensor, noise: Noise) -> Tensor:
+        """`disguise` at this moment."""
+        return disguise(images, self.config, self.moment, noise)
+
+
+def _update_discriminator(step: _Step) -> dict[str, Tensor]:
+    """Real logits up, fake logits down."""
+    nets, sums = step.nets, _Sums()
+    step.fakes.clear()
     nets.adam_d.zero_grad(set_to_none=True)
     whole = nets.micro_batches == 1
-    for part in _parts(nets, real, classes, config, moment, (_LATENTS, _FOR_D)):
+    for view in step.views(_LATENTS, _FOR_D):
         with torch.set_grad_enabled(whole):
-            fake = _draw(nets, part)
+            fake = step.draw(view)
         if whole:
-            fakes.append(fake)
-        real_logits = judge(nets, disguise(part.real, config, moment, part.noise[1]), part.classes)
-        fake_logits = judge(nets, disguise(fake.detach(), config, moment, part.noise[1]), part.classes)
+            step.fakes.append(fake)
+        real_logits = judge(nets, step.disguised(view.real, view.noise[1]), view.classes)
+        fake_logits = judge(nets, step.disguised(fake.detach(), view.noise[1]), view.classes)
         loss = discriminator_loss(real_logits, fake_logits)
-        nets.scaler_d.scale(loss * part.share).backward()  # type: ignore[no-untyped-call]
+        nets.scaler_d.scale(loss * view.share).backward()  # type: ignore[no-untyped-call]
         sums.add(
-            part.share,
+            view.share,
             {
                 "loss/D": loss,
                 "logits/real": real_logits.mean(),
@@ -214,104 +248,60 @@ def _update_discriminator(
     return sums.values
 
 
-def _update_generator(
-    nets: Networks,
-    config: TrainConfig,
-    real: Tensor,
-    classes: Tensor | None,
-    moment: Moment,
-    fakes: list[Tensor],
-) -> dict[str, Tensor]:
-    """Fake logits up, for the images in `fakes`, or for the same ones made again."""
-    sums = _Sums()
+def _update_generator(step: _Step) -> dict[str, Tensor]:
+    """Fake logits up, for the images that the update of D has left, or for the same ones made again."""
+    nets, sums = step.nets, _Sums()
     nets.adam_g.zero_grad(set_to_none=True)
-    kept = list(fakes) if nets.micro_batches == 1 else []
-    fakes.clear()
+    kept = list(step.fakes) if nets.micro_batches == 1 else []
+    step.fakes.clear()  # their graph, which may not fit, is not needed a second time
     with frozen(nets.D):
-        for part in _parts(nets, real, classes, config, moment, (_LATENTS, _FOR_G)):
-            fake = kept.pop() if kept else _draw(nets, part)
-            logits = judge(nets, disguise(fake, config, moment, part.noise[1]), part.classes)
-            loss = GENERATOR_LOSSES[config.loss](logits)
-            nets.scaler_g.scale(loss * part.share).backward()  # type: ignore[no-untyped-call]
-            sums.add(part.share, {"loss/G": loss})
+        for view in step.views(_LATENTS, _FOR_G):
+            fake = kept.pop() if kept else step.draw(view)
+            logits = judge(nets, step.disguised(fake, view.noise[1]), view.classes)
+            loss = GENERATOR_LOSSES[step.config.loss](logits)
+            nets.scaler_g.scale(loss * view.share).backward()  # type: ignore[no-untyped-call]
+            sums.add(view.share, {"loss/G": loss})
     _apply(nets, nets.G, nets.adam_g, nets.scaler_g)
     return sums.values
 
 
-def _penalise_gradients(
-    nets: Networks, config: TrainConfig, real: Tensor, classes: Tensor | None, moment: Moment, weight: float
-) -> dict[str, Tensor]:
-    """An update of D by `weight` times the R1 penalty at what it sees of the real images.
+def _penalise_gradients(step: _Step) -> dict[str, Tensor]:
+    """An update of D by the weighted R1 penalty at what it sees of the real images.
 
     In float32, since the accuracy of second derivatives in half precision is unknown, and never compiled.
     """
-    sums = _Sums()
+    nets, sums = step.nets, _Sums()
+    weight = r1_weight(step.config, step.real.shape[2]) / 2 * step.config.architecture.r1_every
     nets.adam_d.zero_grad(set_to_none=True)
-    for part in _parts(nets, real, classes, config, moment, (_FOR_R1,)):
-        shown = disguise(part.real, config, moment, part.noise[0]).requires_grad_(True)
-        penalty = r1_penalty(nets.D.forward(shown, part.classes), shown)
-        (weight * part.share * penalty).backward()  # type: ignore[no-untyped-call]
-        sums.add(part.share, {"r1": penalty})
-    _apply(nets, nets.D, nets.adam_d, None)
+    for view in step.views(_FOR_R1):
+        shown = step.disguised(view.real, view.noise[0]).requires_grad_(True)
+        penalty = r1_penalty(nets.D.forward(shown, view.classes), shown)
+        (weight * view.share * penalty).backward()  # type: ignore[no-untyped-call]
+        sums.add(view.share, {"r1": penalty})
+    _apply(nets, nets.D, nets.adam_d)
     return sums.values
 
 
-def _penalise_paths(
-    nets: Networks, config: TrainConfig, real: Tensor, classes: Tensor | None, moment: Moment
-) -> dict[str, Tensor]:
+def _penalise_paths(step: _Step) -> dict[str, Tensor]:
     """An update of G by the path-length penalty, in float32, on half a batch as in the authors' code."""
+    nets, own, sums = step.nets, step.config.stylegan, _Sums()
     assert isinstance(nets.G, StyleGANGenerator), "only StyleGAN has styles"
-    own = config.stylegan
-    sums = _Sums()
     lengths = torch.zeros((), device=nets.device)
     nets.adam_g.zero_grad(set_to_none=True)
-    for part in _parts(nets, real, classes, config, moment, (_FOR_PATHS,)):
-        n = max(1, len(part.real) // 2)
-        noise = part.noise[0]
+    for view in step.views(_FOR_PATHS):
+        n = max(1, len(view.real) // 2)
+        noise = view.noise[0]
         z = normal((n, nets.G.z_dim), noise, nets.device)
-        styles = nets.G.styles(z, None if part.classes is None else part.classes[:n], noise=noise)
+        styles = nets.G.styles(z, None if view.classes is None else view.classes[:n], noise=noise)
         images = nets.G.synthesise(styles, noise=noise)
         grain = normal(images.shape, noise, nets.device)
         penalty, length = path_length_penalty(images, styles, grain, nets.path_mean)
-        (own.path_length * own.path_length_every * part.share * penalty).backward()  # type: ignore[no-untyped-call]
-        lengths += part.share * length
-        sums.add(part.share, {"path_length": penalty})
-    _apply(nets, nets.G, nets.adam_g, None)
+        (own.path_length * own.path_length_every * view.share * penalty).backward()  # type: ignore[no-untyped-call]
+        lengths += view.share * length
+        sums.add(view.share, {"path_length": penalty})
+    _apply(nets, nets.G, nets.adam_g)
     nets.path_mean.lerp_(nets.group.mean(lengths), _PATH_DECAY)
     return sums.values
-
-
-class _View(NamedTuple):
-    """A micro-batch, its share of this process's images, and chance for each purpose asked for."""
-
-    real: Tensor
-    classes: Tensor | None
-    share: float
-    noise: Sequence[Noise]
-
-
-def _parts(
-    nets: Networks,
-    real: Tensor,
-    classes: Tensor | None,
-    config: TrainConfig,
-    moment: Moment,
-    purposes: Sequence[int],
-) -> Iterator[_View]:
-    """Every k-th image, for each of the k micro-batches: so the groups of the minibatch statistic stay together."""
-    parts, group = nets.micro_batches, nets.group
-    for number in range(parts):
-        noise: list[Noise] = []
-        for purpose in purposes:
-            chance = source(config.seed, moment.n_images, nets.device, purpose)
-            alone = parts * group.world == 1
-            noise.append(chance if alone else Part(chance, group.rank + group.world * number, group.world * parts))
-        yield _View(real[number::parts], None if classes is None else classes[number::parts], 1 / parts, noise)
-
-
-def _draw(nets: Networks, part: _View) -> Tensor:
-    noise = part.noise[0]
-    return generate(nets, normal((len(part.real), nets.G.z_dim), noise, nets.device), noise, part.classes)
 
 
 class _Sums:
@@ -326,16 +316,17 @@ class _Sums:
             self.values[name] = self.values[name] + term if name in self.values else term
 
 
-def _fitting(nets: Networks, real: Tensor, phase: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+def _fitting(step: _Step, phase: Callable[[_Step], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Run a part of the step; where memory does not suffice, halve the micro-batches and run it again.
 
     Several processes would have to halve together: there the error stands.
     """
+    nets = step.nets
     while True:
         try:
-            return phase()
+            return phase(step)
         except torch.OutOfMemoryError:
-            smallest = len(real) // nets.micro_batches
+            smallest = len(step.real) // nets.micro_batches
             if nets.group.world > 1 or smallest % 2 or smallest <= 2:  # batch norm and the statistic need two
                 raise
         nets.micro_batches *= 2
@@ -346,9 +337,9 @@ def _fitting(nets: Networks, real: Tensor, phase: Callable[[], dict[str, Tensor]
 
 
 def _apply(
-    nets: Networks, network: nn.Module, adam: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None
+    nets: Networks, network: nn.Module, adam: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None = None
 ) -> None:
-    """One update by the gradients of all micro-batches and processes."""
+    """One update by the gradients of all micro-batches and processes, which `scaler` has scaled."""
     if scaler is not None and scaler.is_enabled():
         scaler.unscale_(adam)
     nets.group.average(weight.grad for weight in network.parameters() if weight.grad is not None)
