@@ -1,16 +1,17 @@
 """One update of each network, and what it costs."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import nn
 
-from mammogan.config import TrainConfig
+from mammogan.config import DCGANConfig, ModelName, StyleGANConfig, TrainConfig
 from mammogan.training import steps
 from mammogan.training.cost import gflop_per_image, memory_mb, reset_memory
 from mammogan.training.losses import path_length_penalty
+from mammogan.training.precision import Precision, memory_format
 from mammogan.training.steps import Moment, Networks, frozen, generate, judge, new_networks, r1_weight, take_step
 from small_networks import SMALL_DCGAN, SMALL_STYLEGAN
 
@@ -79,6 +80,23 @@ def test_r1_flattens_d_around_the_real_images(small_config: Callable[..., TrainC
         nets = fresh(config)
         penalties[gamma] = [step(nets, config, images(), number)["r1"].item() for number in range(20)][-1]
     assert penalties[100.0] < 0.5 * penalties[1e-9]
+
+
+@pytest.mark.parametrize(("model", "own"), [("stylegan", SMALL_STYLEGAN), ("dcgan", SMALL_DCGAN)])
+def test_r1_in_bf16_is_near_that_in_float32_and_in_fp16_equal_to_it(
+    small_config: Callable[..., TrainConfig], model: ModelName, own: StyleGANConfig | DCGANConfig
+) -> None:
+    config = small_config(model, batch_size=8, **{model: own.model_copy(update={"r1_gamma": 1.0, "r1_every": 1})})
+    gradients = {}
+    for precision in get_args(Precision):
+        nets = new_networks(config, 32, CPU, precision)
+        real = images().contiguous(memory_format=memory_format(precision))
+        steps._penalise_gradients(steps._Step(nets, config, real, None, Moment(0, 0, 0.0, 0.0)))
+        found = [weight.grad for weight in nets.D.parameters() if weight.grad is not None]
+        gradients[precision] = torch.cat([gradient.flatten() for gradient in found])
+    whole = gradients["fp32"]
+    assert 1e-3 < (gradients["bf16"] - whole).norm() / whole.norm() < 0.1
+    torch.testing.assert_close(gradients["fp16"], whole, rtol=1e-3, atol=1e-5 * whole.abs().max().item())
 
 
 def test_a_penalty_every_k_steps_slows_adam_as_in_the_paper(small_config: Callable[..., TrainConfig]) -> None:
