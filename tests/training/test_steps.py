@@ -1,5 +1,6 @@
 """One update of each network, and what it costs."""
 
+import shutil
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -207,6 +208,19 @@ def test_fp16_scales_its_losses(small_config: Callable[..., TrainConfig]) -> Non
     assert nets.scaler_d.is_enabled()
     assert moved(nets.G, G)
     assert all(value.isfinite() for value in seen.values())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_networks_learn_as_eager_ones(train_config: TrainConfig) -> None:
+    seen = {}
+    for compiled in (False, True):
+        config = train_config.model_copy(update={"compile": compiled})
+        nets = fresh(config)
+        seen[compiled] = [step(nets, config, images(), number) for number in range(3)]
+    assert seen[False][0].keys() == seen[True][0].keys()
+    for eager, fast in zip(seen[False], seen[True], strict=True):
+        assert all(fast[name] == pytest.approx(eager[name].item(), rel=1e-3, abs=1e-4) for name in eager)
 
 
 # Counted by hand: a pass of G (or D) of the paper's StyleGAN at 64 px takes 18.3 GFLOP with resampling in the
