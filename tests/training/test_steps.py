@@ -212,6 +212,7 @@ def test_fp16_scales_its_losses(small_config: Callable[..., TrainConfig]) -> Non
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::UserWarning:torch")
 def test_compiled_networks_learn_as_eager_ones(train_config: TrainConfig) -> None:
     seen = {}
     for compiled in (False, True):
