@@ -25,6 +25,7 @@ from mammogan.evaluation.weights import find_weights
 from mammogan.models import Classes
 from mammogan.models import store as weights_store
 from mammogan.provenance import Provenance
+from mammogan.serving.sample import draw
 from mammogan.tracking import store
 
 try:
@@ -211,7 +212,7 @@ def test_the_best_point_and_the_end_are_kept_apart(prepared, attempt, tmp_path, 
     assert result.scores.fid == 9.0
     best, end = (weights_store.load(file) for file in (result.best, result.generator))
     assert any(not torch.equal(a, b) for a, b in zip(best.parameters(), end.parameters(), strict=True))
-    grid = figures.grid(figures.shrunk(run._draw(best, 36, prepared[2].config.seed), 128), 6)
+    grid = figures.grid(figures.shrunk(draw(best, 36, prepared[2].config.seed), 128), 6)
     with Image.open(result.folder / f"samples-{result.best_n_images:09d}.png") as shown:
         assert np.array_equal(shown, grid)
 

@@ -210,9 +210,12 @@ def train(dry_run: bool) -> None:
 
 
 @cli.command()
-@click.argument("generator", metavar="GENERATOR")
-def evaluate(generator: str) -> None:
-    r"""Score GENERATOR, a .safetensors file or the champion of a model, against the training images.
+@click.argument("source", metavar="SOURCE")
+def evaluate(source: str) -> None:
+    r"""Score SOURCE, a generator or a folder of synthetic images, against the training images.
+
+    SOURCE is dcgan or stylegan (the champion), models:/NAME@ALIAS, runs:/RUN_ID, a .safetensors file, the folder of
+    a run, or a folder of PNGs.
 
     \b
     Example: mammogan evaluate studies/dcgan/generator.safetensors
@@ -223,7 +226,7 @@ def evaluate(generator: str) -> None:
     from mammogan import stages
 
     here = config.checkout()
-    scores = stages.evaluate(here, _load(here), generator)
+    scores = stages.evaluate(here, _load(here), source)
     click.echo(scores.line(), err=True)
     click.echo(json.dumps(asdict(scores), indent=2))
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from mammogan import atomic, figures
 from mammogan.config import Checkout, EvaluateConfig, TrainConfig
-from mammogan.data.tiles import Tiles, to_8_bits
+from mammogan.data.tiles import Tiles
 from mammogan.errors import TrainingError
 from mammogan.evaluation import features, weights
 from mammogan.evaluation.evaluate import Floor, Scores, evaluate, floor
@@ -31,7 +31,7 @@ from mammogan.evaluation.look import COLLAPSED_BELOW, complaint, look
 from mammogan.models import Generator, store
 from mammogan.provenance import Provenance
 from mammogan.serving.latents import latents, row_names, walks
-from mammogan.serving.sample import sample
+from mammogan.serving.sample import draw
 from mammogan.tracking.model import Origin
 from mammogan.tracking.runs import TrialRun, earlier_run, parameters
 from mammogan.tracking.store import experiment
@@ -48,7 +48,6 @@ GRID_IMAGES = 36
 _RESULT = "result.json"
 _CHECKPOINTS = "checkpoints"
 _GRID_TILE_PX = 128
-_DRAWN_AT_ONCE = 64
 _FILM_BYTES = 2_000_000
 _WALKS = 6  # rows of the pictures of latents
 _STEPS = 8  # images from one latent to the other
@@ -136,7 +135,7 @@ class Judge:
 
     def draw(self, G: Generator) -> NDArray[np.uint8]:
         """The images of `G` that are scored, uint8 (n_fake, H, W): always the same latents."""
-        return _draw(G, self.n_fake, self.config.seed)
+        return draw(G, self.n_fake, self.config.seed)
 
     def score(self, fakes: NDArray[np.uint8]) -> Scores:
         """Scores of synthetic images (N, H, W)."""
@@ -307,7 +306,7 @@ class _Record:
     def snapshot(self, G: Generator, n_images: int) -> Verdict:
         """A grid of the fixed latents and, once training has begun, the scores."""
         if not n_images:
-            self._show(_draw(G, GRID_IMAGES, self._judge.config.seed), 0)
+            self._show(draw(G, GRID_IMAGES, self._judge.config.seed), 0)
             return Verdict()
         found = self.evaluation(G, n_images)
         return Verdict(found.scores.fid, found.complaint)
@@ -335,7 +334,7 @@ class _Record:
         kept = _read_json(path)
         if kept is not None:
             return _Evaluation(Scores(**kept["scores"]), kept["spread"], kept["complaint"])
-        fakes = _draw(G, max(self._judge.n_fake, GRID_IMAGES), self._judge.config.seed)
+        fakes = draw(G, max(self._judge.n_fake, GRID_IMAGES), self._judge.config.seed)
         self._show(fakes[:GRID_IMAGES], n_images)
         found = self._judge.score(fakes[: self._judge.n_fake])
         seen = look(fakes)
@@ -411,15 +410,6 @@ def _read_history(path: Path) -> dict[int, dict[str, float]]:
         int(line.pop("n_images")): {str(name): value for name, value in line.items() if not math.isnan(value)}
         for line in lines
     }
-
-
-def _draw(G: Generator, n: int, seed: int) -> NDArray[np.uint8]:
-    """Images 0 to n - 1 of a seed, uint8 (n, H, W), a few at a time."""
-    images = np.empty((n, G.resolution, G.resolution), np.uint8)
-    for first in range(0, n, _DRAWN_AT_ONCE):
-        count = min(_DRAWN_AT_ONCE, n - first)
-        images[first : first + count] = to_8_bits(sample(G, count, seed, first=first)[:, 0].numpy())
-    return images
 
 
 def _final_metrics(result: RunResult) -> dict[str, float]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from mammogan import atomic, config, results
+from mammogan import atomic, config, results, sources
 from mammogan import report as page
 from mammogan.config import Checkout, Config, EvaluateConfig, ModelName, TrainConfig
 from mammogan.data import phantom
@@ -123,22 +123,19 @@ def _start(here: Checkout, section: TrainConfig) -> Path | None:
     return find_weights(here.stores, section.init_from) if section.init_from else None
 
 
-def evaluate(here: Checkout, settings: Config, generator: str) -> Scores:
-    """Scores of a saved generator, or of the champion of a model, against the training images."""
-    if generator in config.MODEL_NAMES:
-        path = registry.champion(here.stores, f"{settings.register_.prefix}-{generator}").weights
-    else:
-        path = Path(generator)
-    G = store.load(path)
+def evaluate(here: Checkout, settings: Config, name: str) -> Scores:
+    """Scores of a generator or a folder of images, by any name of `sources.find`, against the training images."""
+    source = sources.find(here, settings, name)
     tiles = _training_tiles(here)
-    if G.resolution != tiles.resolution:
+    if source.resolution != tiles.resolution:
         raise DataError(
-            f"{generator} draws {G.resolution} px and prepared/ holds {tiles.resolution} px; "
-            f"set prepare.resolution to {G.resolution} and run `mammogan prepare`"
+            f"{name} has images of {source.resolution} px and prepared/ holds {tiles.resolution} px; "
+            f"set prepare.resolution to {source.resolution} and run `mammogan prepare`"
         )
-    device = choose_device(settings.train)
-    judge = _judge(here, settings.evaluate, device.type)
-    return judge.score(judge.draw(G.to(device)))
+    judge = _judge(here, settings.evaluate, choose_device(settings.train).type)
+    n = source.most(1) or judge.n_fake
+    (images,) = source.draws(1, n, judge.config.seed)
+    return judge.score(images)
 
 
 def plan_train(here: Checkout, settings: Config) -> str:

@@ -7,11 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mammogan.data.tiles import to_pixels
+from mammogan.data.tiles import to_8_bits, to_pixels
 from mammogan.models.fold import Half
 from mammogan.models.generator import Generator, source
 
 DrawPrecision = Literal["fp32", "bf16"]
+_DRAWN_AT_ONCE = 64
 _CLASS = 1  # purpose of chance beside the latent's
 
 
@@ -78,6 +79,15 @@ def sample(
         images = G(z, numbers, truncation=truncation, noise=noise)
         batches.append(to_pixels(images.float(), G.bits)[: n - start].cpu())
     return torch.cat(batches)
+
+
+def draw(G: Generator, n: int, seed: int) -> NDArray[np.uint8]:
+    """Images 0 to n - 1 of a seed as they are scored: uint8 (n, H, W), 16 bits rounded to 8."""
+    images = np.empty((n, G.resolution, G.resolution), np.uint8)
+    for first in range(0, n, _DRAWN_AT_ONCE):
+        count = min(_DRAWN_AT_ONCE, n - first)
+        images[first : first + count] = to_8_bits(sample(G, count, seed, first=first)[:, 0].numpy())
+    return images
 
 
 def draw_classes(G: Generator, n: int, seed: int, first: int = 0) -> NDArray[np.int64]:

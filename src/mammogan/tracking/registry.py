@@ -35,8 +35,8 @@ if len(answer) != 1 or not answer["synthetic"].all():
 
 
 @dataclass(frozen=True)
-class Champion:
-    """The generator that is served.
+class Registered:
+    """A generator of the registry.
 
     Attributes:
         name: registered name, such as mammogan-dcgan.
@@ -104,21 +104,36 @@ def register(root: Path, prefix: str, weights: Path, origin: Origin, fid: float)
     return Receipt(name, ALIAS, digest, fid)
 
 
-def champion(root: Path, name: str) -> Champion:
+def champion(root: Path, name: str) -> Registered:
     """The champion of a registered name such as mammogan-dcgan.
 
     Raises:
         TrackingError: there is none, its files have gone, or they are not the ones that were registered.
     """
-    uri = setup(root)
+    return find(root, f"models:/{name}@{ALIAS}")
+
+
+def find(root: Path, uri: str) -> Registered:
+    """The version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` names.
+
+    Raises:
+        TrackingError: there is none, its files have gone, or they are not the ones that were registered.
+    """
+    store = setup(root)
     import mlflow
     from mlflow.exceptions import MlflowException
 
+    client = mlflow.MlflowClient()
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    number = alias
+    if not at:
+        name, _, number = name.rpartition("/")
     command = f"mammogan register {name.rpartition('-')[2]}"
     try:
-        version = mlflow.MlflowClient().get_model_version_by_alias(name, ALIAS)
+        version = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, number)
     except MlflowException as err:
-        raise TrackingError(f"{uri} knows no {ALIAS} of {name} ({err.message}); `{command}` makes one") from None
+        what = f"{alias} of {name}" if at else f"version {number} of {name}"
+        raise TrackingError(f"{store} knows no {what} ({err.message}); `{command}` makes one") from None
     try:
         weights, facts = _files(version)
     except (MlflowException, OSError) as err:
@@ -130,7 +145,7 @@ def champion(root: Path, name: str) -> Champion:
             f"{weights} is not the file that was registered as {name} version {version.version}; "
             f"run `{command}`, which makes a sound version"
         )
-    return Champion(
+    return Registered(
         name=name,
         version=str(version.version),
         weights=weights,
