@@ -49,15 +49,15 @@ def test_a_generator_draws_fresh_images_without_end(
         source = sources.find(here, settings, str(name))
         first, second = source.draws(2, 5, seed=3)
         assert source.most(2) is None
-        assert (first == draw(G, 5, 3)).all()
-        assert (second == draw(G, 5, 4)).all()
+        assert (first.images == draw(G, 5, 3)).all()
+        assert (second.images == draw(G, 5, 4)).all()
 
 
 def test_a_folder_is_cut_into_sets_that_share_no_image(here: Checkout, settings: Config, tmp_path: Path) -> None:
     images = greys(10)
     source = sources.find(here, settings, str(save_pngs(tmp_path / "set", images)))
     assert source.most(3) == 3
-    drawn = np.concatenate(list(source.draws(3, 3, seed=0)))
+    drawn = np.concatenate([drawn.images for drawn in source.draws(3, 3, seed=0)])
     numbers = [int(np.flatnonzero((images == image).all(axis=(1, 2)))[0]) for image in drawn]
     assert len(set(numbers)) == 9
     assert numbers != sorted(numbers)

@@ -51,7 +51,7 @@ def _fail(message: str, code: int) -> None:
 def cli() -> None:
     """Synthetic mammograms that enlarge a small repository, with the evidence to judge them.
 
-    Settings stand in params.yaml. `dvc repro` runs prepare, study, register, generate and report in order.
+    Settings stand in params.yaml. `dvc repro` runs prepare, study, assess, register, generate and report in order.
     """
 
 
@@ -244,6 +244,38 @@ def study(model: config.ModelName, dry_run: bool) -> None:
         click.echo(stages.plan_study(here, settings, model))
         return
     click.echo(stages.study(here, settings, model))
+
+
+@cli.command()
+@click.argument("model", type=MODEL)
+def assess(model: config.ModelName) -> None:
+    """Measure the best generator of the study of MODEL whole: fidelity, diversity, copies of patients, membership.
+
+    Stopped, the same command goes on where it stood.
+    """
+    from mammogan import stages
+
+    here = config.checkout()
+    click.echo(stages.assess(here, _load(here), model))
+
+
+@cli.command()
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+def compare(first: str, second: str) -> None:
+    r"""Measure A and B side by side, with intervals, and say what differs beyond noise.
+
+    Each is dcgan or stylegan (the champion), models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID, a .safetensors
+    file, the folder of a run, or a folder of PNGs, which is cut into draws that share no image.
+
+    \b
+    Example: mammogan compare dcgan stylegan
+             mammogan compare models:/mammogan-dcgan/1 models:/mammogan-dcgan/2
+    """
+    from mammogan import stages
+
+    here = config.checkout()
+    click.echo(stages.compare(here, _load(here), first, second))
 
 
 @cli.command()

@@ -191,6 +191,23 @@ class EvaluateConfig(Section):
     seed: Seed
 
 
+class ExtractorConfig(Section):
+    """A further feature space of the assessment: a name of evaluation.extractors, and the file of its weights."""
+
+    name: str
+    file: str | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+
+
+class AssessConfig(Section):
+    """How the best generator of a study is assessed."""
+
+    n_images: Annotated[int, Field(ge=16, le=50_000)] | None
+    draws: Annotated[int, Field(ge=5)]
+    extractors: list[ExtractorConfig]
+    seed: Seed
+
+
 class Factors(Section):
     """The levels of each factor of the design, in the order of the array's columns."""
 
@@ -250,6 +267,7 @@ class Config(Section):
     train: TrainConfig
     evaluate: EvaluateConfig
     study: StudyConfig
+    assess: AssessConfig
     register_: RegisterConfig = Field(alias="register")  # the bare name belongs to pydantic's metaclass
     generate: GenerateConfig
     report: ReportConfig

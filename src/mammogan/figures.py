@@ -284,6 +284,46 @@ def fid_progress(progress: pd.DataFrame) -> bytes:
     return _png(figure)
 
 
+def measures(found: pd.DataFrame) -> bytes:
+    """Each measure of an assessment over that of real images against real ones: the frame of `assessment` -> PNG.
+
+    Columns: name, value, better, floor, floor_sd, at_floor_n. A measure whose floor is about 0 has no such ratio.
+    """
+    value = found["at_floor_n"].fillna(found["value"])
+    shown = found.assign(over=value / found["floor"])[found["floor"].abs() > 2 * found["floor_sd"]]
+    shown = shown[shown["over"] > 0].iloc[::-1]
+    figure = _figure(_WIDTH_IN, 1.2 + 0.24 * len(shown))
+    axes = figure.subplots()
+    colours = shown["better"].map({"lower": _ORANGE, "higher": _GREEN, "near_floor": _BLUE})
+    y = np.arange(len(shown))
+    axes.hlines(y, 1, shown["over"], color=colours, linewidth=1.2)
+    axes.scatter(shown["over"], y, color=colours, s=34, zorder=3)
+    axes.axvline(1, color=_GREY, linestyle="--", linewidth=1.2)
+    axes.set_yticks(y, [name.replace("_", " ") for name in shown["name"]])
+    axes.set_xscale("log")
+    axes.set_xlabel("over the same measure of real images against real ones (1: like real)")
+    axes.xaxis.set_major_formatter(lambda at, _: f"{at:,g}")
+    axes.xaxis.set_minor_formatter(lambda at, _: "")
+    _plain(axes)
+    return _png(figure)
+
+
+def spectra(means: pd.DataFrame) -> bytes:
+    """Mean radial power spectra of real and synthetic images: columns frequency, real, synthetic (log10) -> PNG."""
+    figure = _figure(_WIDTH_IN, 3.2)
+    axes = figure.subplots()
+    shown = means[means["frequency"] > 0]
+    for name, colour in (("real", _GREEN), ("synthetic", _ORANGE)):
+        axes.plot(shown["frequency"], shown[name], color=colour, linewidth=1.6, label=f"{name} images")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda at, _: f"{at:,g}")
+    axes.set_xlabel("spatial frequency, cycles an image, up to the corner")
+    axes.set_ylabel("mean power, log10")
+    _plain(axes)
+    axes.legend(frameon=False, fontsize=9)
+    return _png(figure)
+
+
 def factor_name(factor: str) -> str:
     """The factor in words: `lr` -> `learning rate`."""
     return FACTOR_NAMES.get(factor, factor.replace("_", " "))

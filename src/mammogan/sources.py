@@ -1,8 +1,9 @@
 """Synthetic images by any of their names: a generator, in whatever store it lies, or a folder of images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,18 @@ from mammogan.data.tiles import Greys, to_8_bits
 from mammogan.errors import DataError, EvaluationError
 from mammogan.models import Generator, store
 from mammogan.results import GENERATOR
-from mammogan.serving.sample import draw
+from mammogan.serving.sample import draw, labels_of
 from mammogan.tracking import registry, weights
 from mammogan.training.precision import choose_device
 
 _MODES = ("L", "I;16", "I;16B", "I")  # grey PNGs of 8 and 16 bits, as Pillow opens them
+
+
+class Draw(NamedTuple):
+    """A set of synthetic images, uint8 (N, H, W), and the value of each label that each of them has."""
+
+    images: NDArray[np.uint8]
+    labels: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,8 @@ class Source:
         """The most images that each of so many draws can have; None for a generator, which has no end."""
         return None if self.images is None else len(self.images) // draws
 
-    def draws(self, draws: int, n: int, seed: int) -> Iterator[NDArray[np.uint8]]:
-        """Independent sets of `n` images, uint8 (n, H, W): fresh latents, or disjoint parts of the folder.
+    def draws(self, draws: int, n: int, seed: int) -> Iterator[Draw]:
+        """Independent sets of `n` images: fresh latents, or disjoint parts of the folder.
 
         Raises:
             EvaluationError: the folder has fewer than draws * n images.
@@ -49,7 +57,9 @@ class Source:
         if self.images is None:
             assert self.G is not None, "a source is a generator or a folder"
             for number in range(draws):
-                yield draw(self.G, n, seed + number)
+                labels = labels_of(self.G, n, seed + number)
+                known = {name: [each[name] for each in labels] for name in labels[0]}
+                yield Draw(draw(self.G, n, seed + number), known)
             return
         if n * draws > len(self.images):
             raise EvaluationError(
@@ -58,7 +68,7 @@ class Source:
             )
         order = np.random.default_rng(seed).permutation(len(self.images))
         for number in range(draws):
-            yield self.images[order[number * n : (number + 1) * n]]
+            yield Draw(self.images[order[number * n : (number + 1) * n]], {})
 
 
 def find(here: Checkout, settings: Config, name: str) -> Source:

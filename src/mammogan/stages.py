@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from mammogan import atomic, config, results, sources
+from mammogan import assessing, assessment, atomic, comparing, config, results, sources
 from mammogan import report as page
-from mammogan.config import Checkout, Config, EvaluateConfig, ModelName, TrainConfig
+from mammogan.assessing import Real
+from mammogan.config import Checkout, Config, EvaluateConfig, ExtractorConfig, ModelName, TrainConfig
 from mammogan.data import phantom
 from mammogan.data.prepare import ABOUT_FILE
 from mammogan.data.tiles import Tiles, depth, read_manifest, read_tiles, to_8_bits
@@ -28,6 +29,7 @@ from mammogan.design.arrays import Array, audit, find_array
 from mammogan.design.study import Report, Response, Row
 from mammogan.design.study import study as run_study
 from mammogan.errors import DataError, TrainingError
+from mammogan.evaluation import extractors
 from mammogan.evaluation.evaluate import Scores
 from mammogan.evaluation.features import PROTOCOL
 from mammogan.models import store
@@ -35,9 +37,10 @@ from mammogan.provenance import Provenance, fingerprint, provenance
 from mammogan.run import COST, Judge, Label, Progress, RunResult, finished, join, run
 from mammogan.serving.generate import generate as draw_set
 from mammogan.serving.images import Stamp
+from mammogan.sources import Source
 from mammogan.tracking import registry
 from mammogan.tracking.model import Origin
-from mammogan.tracking.runs import log_study, row_name, row_tags
+from mammogan.tracking.runs import log_assessment, log_study, row_name, row_tags
 from mammogan.tracking.store import experiment
 from mammogan.tracking.weights import find as find_weights
 from mammogan.training.cost import gflop_per_image
@@ -127,15 +130,11 @@ def evaluate(here: Checkout, settings: Config, name: str) -> Scores:
     """Scores of a generator or a folder of images, by any name of `sources.find`, against the training images."""
     source = sources.find(here, settings, name)
     tiles = _training_tiles(here)
-    if source.resolution != tiles.resolution:
-        raise DataError(
-            f"{name} has images of {source.resolution} px and prepared/ holds {tiles.resolution} px; "
-            f"set prepare.resolution to {source.resolution} and run `mammogan prepare`"
-        )
+    _check_size(source, tiles)
     judge = _judge(here, settings.evaluate, choose_device(settings.train).type)
     n = source.most(1) or judge.n_fake
-    (images,) = source.draws(1, n, judge.config.seed)
-    return judge.score(images)
+    (drawn,) = source.draws(1, n, judge.config.seed)
+    return judge.score(drawn.images)
 
 
 def plan_train(here: Checkout, settings: Config) -> str:
@@ -276,6 +275,47 @@ def study(here: Checkout, settings: Config, model: ModelName) -> str:
     return "\n".join([found.best["line"], f"best: row {best['row']} ({levels})", *findings])
 
 
+def assess(here: Checkout, settings: Config, model: ModelName) -> str:
+    """The whole suite on the best generator of the study of `model`; writes results/<model>/.
+
+    Raises:
+        MammoganError: there is no study, prepared/ has changed since, or images that no measure can take.
+    """
+    folder = here.root / "studies" / model
+    best = results.read_best(folder)
+    origin = provenance(here.root)
+    source = sources.find(here, settings, str(folder / results.GENERATOR))
+    real = _real(here, settings, source)
+    digest = read_weights(folder).sha256
+    identity = fingerprint(
+        settings.assess, settings.evaluate, digest, real.train.sha256, real.holdout.sha256, origin.code_sha256
+    )
+    work = here.stores / "checkpoints" / f"assess-{model}-{identity}"
+    with FileLock(work.with_suffix(".lock")):
+        found = assessing.assess(settings.assess, settings.evaluate, source, real, work)
+    found.facts.update(source=f"{model}, row {best['row']}", run_id=best["run_id"], weights_sha256=digest)
+    out = here.root / "results" / model
+    assessment.write(found, out)
+    log_assessment(
+        experiment(here.stores, "assessment", "The whole suite on the best generator of each study: docs/assess.md."),
+        f"{model}: row {best['row']}",
+        model_name=model,
+        git_commit=origin.git_commit,
+        tags={"mammogan.study": best["study"], "mammogan.assessed_run": best["run_id"]},
+        figures=found.figures,
+        files=sorted(file for file in out.rglob("*") if file.is_file()),
+        summary="\n\n".join(found.facts["lines"]),
+    )
+    return "\n".join(found.facts["lines"])
+
+
+def compare(here: Checkout, settings: Config, first: str, second: str) -> str:
+    """Two sources side by side, as text."""
+    pair = [sources.find(here, settings, name) for name in (first, second)]
+    real = _real(here, settings, *pair)
+    return comparing.compare(settings.assess, settings.evaluate, pair[0], pair[1], real).text()
+
+
 def register(here: Checkout, settings: Config, model: ModelName) -> str:
     """The best generator of the study of `model` becomes champion; writes registry/<model>.json."""
     folder = here.root / "studies" / model
@@ -354,6 +394,29 @@ def _judge(here: Checkout, section: EvaluateConfig, device: str) -> Judge:
 @lru_cache(maxsize=1)
 def _training_tiles(here: Checkout) -> Tiles:
     return read_tiles(here.root / "prepared", "train")
+
+
+def _real(here: Checkout, settings: Config, *of: Source) -> Real:
+    """The real images, for sources whose images have their size, and the networks that look at both."""
+    train = _training_tiles(here)
+    for source in of:
+        _check_size(source, train)
+    device = choose_device(settings.train)
+    wanted = [ExtractorConfig(name="inception", file=settings.evaluate.weights), *settings.assess.extractors]
+    return Real(
+        train,
+        read_tiles(here.root / "prepared", "holdout"),
+        [extractors.load(each.name, each.file, each.sha256, device) for each in wanted],
+        here.stores / ".cache" / "features",
+    )
+
+
+def _check_size(source: Source, tiles: Tiles) -> None:
+    if source.resolution != tiles.resolution:
+        raise DataError(
+            f"{source.name} has images of {source.resolution} px and prepared/ holds {tiles.resolution} px; "
+            f"set prepare.resolution to {source.resolution} and run `mammogan prepare`"
+        )
 
 
 def _about_data(path: Path) -> str:

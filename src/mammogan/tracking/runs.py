@@ -39,6 +39,45 @@ METRIC_NAMES = {
     "best/fid": "lowest fid of all evaluations of the run: optimistic, it is chosen by the score that it reports",
     "best/kid": "kid at the evaluation with the lowest fid",
     "best/n_images": "real images shown before the evaluation with the lowest fid",
+    "assess/fid": "Frechet Inception distance of the best generator of a study, mean over fresh draws",
+    "assess/fid_low": "lower end of the 95 % interval of assess/fid, over the draws",
+    "assess/fid_high": "upper end of the 95 % interval of assess/fid, over the draws",
+    "assess/fid_floor": "Frechet distance between halves of the real images that share no patient",
+    "assess/fid_at_floor_n": "Frechet distance of synthetic images to real halves, as many images as for the floor",
+    "assess/fid_ratio": "assess/fid_at_floor_n divided by assess/fid_floor; 1 is as close as real images are",
+    "assess/kid": "kernel Inception distance, mean over draws, unbiased",
+    "assess/fd_<extractor>": "Frechet distance in another feature space: no FID, not comparable with one",
+    "assess/kd_<extractor>": "kernel distance in another feature space",
+    "assess/precision": "share of synthetic images within the real ones' neighbourhoods, k = 5",
+    "assess/recall": "share of real images within the synthetic ones' neighbourhoods: low when much is missing",
+    "assess/density": "how many neighbourhoods of real images hold a synthetic one; 1 for real images",
+    "assess/coverage": "share of real images with a synthetic one in their neighbourhood",
+    "assess/precision_<extractor>": "precision in another feature space",
+    "assess/recall_<extractor>": "recall in another feature space",
+    "assess/density_<extractor>": "density in another feature space",
+    "assess/coverage_<extractor>": "coverage in another feature space",
+    "assess/spectrum_distance": "root mean square gap of the mean radial power spectra up to the corner, decades",
+    "assess/spectrum_exponent_gap": "gap of the exponents of the power spectra",
+    "assess/grey_wasserstein": "Wasserstein distance of the grey levels, of 255",
+    "assess/ms_ssim": "mean multi-scale similarity of pairs of synthetic images: high when they are alike",
+    "assess/breast_found": "share of synthetic images in which a breast is found",
+    "assess/breast_area": "mean share of the tile that is breast",
+    "assess/breast_area_distance": "Wasserstein distance of the shares of the tile that are breast",
+    "assess/density_share": "mean share of the breast that is dense",
+    "assess/density_share_distance": "Wasserstein distance of the shares of the breast that are dense",
+    "assess/skin_sharpness": "mean sharpness of the skin line",
+    "assess/skin_sharpness_distance": "Wasserstein distance of the sharpness of the skin line",
+    "assess/laterality_imbalance": "difference of the shares of left and right",
+    "assess/view_imbalance": "difference of the shares of the views",
+    "assess/density_imbalance": "difference of the shares of the density classes",
+    "assess/cancer_imbalance": "difference of the shares with cancer",
+    "assess/copies": "synthetic images that are nearer to a training image than fresh real images are",
+    "assess/copies_share": "assess/copies by all synthetic images checked",
+    "assess/copies_p": "chance of as many among as many fresh real images",
+    "assess/nearest_share": "share of synthetic images nearer to training images than to a holdout; 0.5 is no leak",
+    "assess/nearest_share_z": "z of assess/nearest_share, by patients",
+    "assess/membership_tpr": "share of training images recognised from the synthetic ones at 1 % false positives",
+    "assess/membership_p": "chance of as many recognised without any leak",
     "elapsed_s": "wall time of the training, seconds",
     "peak_memory_mb": "highest memory use of the training process, MiB",
     "gflop_per_image": "arithmetic of one training step per real image shown, thousand million operations",
@@ -188,7 +227,7 @@ class TrialRun:
 
         now = int(time.time() * 1000)
         for name, value in metrics.items():
-            if name not in METRIC_NAMES:
+            if name not in METRIC_NAMES and not _of_an_extractor(name):
                 raise KeyError(f"{name} is not in METRIC_NAMES; explain it there and in docs/metrics.md")
             if step <= self._logged_up_to.get(name, -1):
                 continue
@@ -288,24 +327,16 @@ def log_study(
 
     A finished run with the same trials, effects and audit stays as it is; any other run of the study is replaced.
     """
-    import mlflow
-
-    tags = {"mammogan.kind": "study", "mammogan.study": name}
     texts = {
         "trials.csv": trials.to_csv(index=False, lineterminator="\n"),
         "effects.csv": effects.to_csv(index=False, lineterminator="\n"),
         "audit.md": audit,
     }
+    tags = {"mammogan.kind": "study", "mammogan.study": name}
     digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
-    client = mlflow.MlflowClient()
-    with clear_errors(f"logging the study {name!r}"):
-        found = client.search_runs([experiment_id], _with_tags(tags))
-        same = [one for one in found if one.data.tags.get(_CONTENT) == digest and one.info.status == "FINISHED"]
-        for other in found:
-            if other not in same[:1]:
-                client.delete_run(other.info.run_id)
+    same = _with_content(experiment_id, tags, digest)
     if same:
-        return str(same[0].info.run_id)
+        return same
     with TrialRun(
         experiment_id,
         f"{name}: design and effects",
@@ -320,6 +351,61 @@ def log_study(
         for plot in plots:
             run.log_file(plot, "plots")
         return run.run_id
+
+
+def log_assessment(
+    experiment_id: str,
+    name: str,
+    *,
+    model_name: str,
+    git_commit: str,
+    tags: Mapping[str, str],
+    figures: Mapping[str, float | None],
+    files: Sequence[Path],
+    summary: str,
+) -> str:
+    """The run of an assessment: its figures as metrics `assess/...`, its files as artifacts; returns its id.
+
+    A finished run with the same figures and summary stays as it is; any other one of the same generator is replaced.
+    """
+    tags = {"mammogan.kind": "assess", **tags}
+    digest = hashlib.sha256(json.dumps([dict(figures), summary]).encode()).hexdigest()
+    same = _with_content(experiment_id, tags, digest)
+    if same:
+        return same
+    with TrialRun(
+        experiment_id,
+        name,
+        kind="assess",
+        model_name=model_name,
+        git_commit=git_commit,
+        tags={**tags, _CONTENT: digest},
+        description=summary,
+    ) as run:
+        run.final({f"assess/{figure}": value for figure, value in figures.items() if value is not None})
+        for file in files:
+            run.log_file(file, "plots" if file.parent.name == "plots" else "")
+        return run.run_id
+
+
+def _with_content(experiment_id: str, tags: Mapping[str, str], digest: str) -> str | None:
+    """The finished run with these tags that shows `digest`; all others with the tags are deleted."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    with clear_errors(f"looking for the runs of {' '.join(tags.values())}"):
+        found = client.search_runs([experiment_id], _with_tags(tags))
+        same = [one for one in found if one.data.tags.get(_CONTENT) == digest and one.info.status == "FINISHED"]
+        for other in found:
+            if other not in same[:1]:
+                client.delete_run(other.info.run_id)
+    return str(same[0].info.run_id) if same else None
+
+
+def _of_an_extractor(name: str) -> bool:
+    """Whether METRIC_NAMES explains `name` for any extractor."""
+    patterns = [known.partition("<")[0] for known in METRIC_NAMES if "<" in known]
+    return any(name.startswith(start) and name != start for start in patterns)
 
 
 def _with_tags(tags: Mapping[str, str]) -> str:

@@ -1,0 +1,160 @@
+"""Two sources of synthetic images side by side: every measure with its interval, and what differs beyond noise."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from mammogan.assessing import Real, copies_of, measure
+from mammogan.config import AssessConfig, EvaluateConfig
+from mammogan.errors import EvaluationError
+from mammogan.evaluation.copies import Copies
+from mammogan.evaluation.measures import Measure
+from mammogan.sources import Source
+
+SURE = 0.05  # of all differences together, after Holm's correction
+
+_FEWEST = 16  # images of a draw
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One measure of both sides.
+
+    Attributes:
+        p: chance of such a difference between equal sources, corrected for the number of measures.
+        nearer: 0 or 1, the side that is nearer to the real images, where the difference is beyond noise; else None.
+    """
+
+    a: Measure
+    b: Measure
+    p: float
+    nearer: int | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What differs between two sources: `n` images in each of `draws` draws of either, measured alike."""
+
+    names: tuple[str, str]
+    n: int
+    draws: int
+    differences: list[Difference]
+    copies: tuple[Copies, Copies]
+
+    def text(self) -> str:
+        """A table, a line a measure, under what it is about."""
+        rows = [("", "A", "B", "real v real", "p", "nearer to real")]
+        for each in self.differences:
+            floor = "" if each.a.floor is None else _short(each.a.floor)
+            verdict = "not told apart" if each.nearer is None else "AB"[each.nearer]
+            rows.append((each.a.name, _interval(each.a), _interval(each.b), floor, f"{each.p:.2g}", verdict))
+        a, b = self.copies
+        table = [[a.count, len(a.score) - a.count], [b.count, len(b.score) - b.count]]
+        chance = float(stats.fisher_exact(table).pvalue)
+        expected = f"{100 * a.calibration.false_alarm_rate:.1f} % flagged"
+        rows.append(
+            ("copies", *(f"{one.count} of {len(one.score)}" for one in self.copies), expected, f"{chance:.2g}", "")
+        )
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        first = self.differences[0].a
+        return "\n".join(
+            [
+                f"A: {self.names[0]}",
+                f"B: {self.names[1]}",
+                f"{self.draws} draws of {self.n} images of each against {first.n_real} real images; real v real at "
+                f"N {first.floor_n}; 95 % intervals; p for {len(self.differences)} measures together (Holm)",
+                "",
+                *lines,
+            ]
+        )
+
+
+def compare(config: AssessConfig, evaluation: EvaluateConfig, a: Source, b: Source, real: Real) -> Comparison:
+    """Every measure of both sources at the same number of images, and whether they differ beyond the noise of draws.
+
+    Welch's t test for each measure, corrected by Holm 1979 (Scand. J. Stat. 6, 65). It speaks of these two
+    generators, not of the methods behind them: another training would differ too.
+
+    Raises:
+        EvaluationError: a folder with too few images for the draws.
+    """
+    n = _common(config, len(real.train), a, b)
+    sides = []
+    for source in (a, b):
+        draws = list(source.draws(config.draws, n, config.seed))
+        sides.append((measure(evaluation, real, draws), copies_of(real, draws)))
+    (of_a, copies_a), (of_b, copies_b) = sides
+    by_name = {each.name: each for each in of_b}
+    both = [(each, by_name[each.name]) for each in of_a if each.name in by_name]
+    chances = holm([chance_of_equal(x, y) for x, y in both])
+    return Comparison(
+        (a.name, b.name),
+        n,
+        config.draws,
+        [Difference(x, y, p, _nearer(x, y) if p < SURE else None) for (x, y), p in zip(both, chances, strict=True)],
+        (copies_a, copies_b),
+    )
+
+
+def chance_of_equal(a: Measure, b: Measure) -> float:
+    """Two-sided p of Welch's t test from the two intervals; 1 where neither side varies and both are equal."""
+    (sd_a, df_a), (sd_b, df_b) = _error(a), _error(b)
+    gap, variance = abs(a.value - b.value), sd_a**2 + sd_b**2
+    if variance == 0:
+        return float(gap == 0)
+    degrees = variance**2 / (sd_a**4 / df_a + sd_b**4 / df_b)
+    return float(2 * stats.t.sf(gap / math.sqrt(variance), degrees))
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """P values corrected so that a false alarm among all of them has the chance that one would have (Holm 1979)."""
+    order = np.argsort(chances)
+    stepped = np.array(chances)[order] * np.arange(len(chances), 0, -1)
+    corrected = np.minimum(np.maximum.accumulate(stepped), 1)
+    return [float(p) for p in corrected[np.argsort(order)]]
+
+
+def _common(config: AssessConfig, n_real: int, *sources: Source) -> int:
+    """As many images a draw as all sources have."""
+    wanted = config.n_images or n_real
+    limits = {source.name: source.most(config.draws) for source in sources}
+    n = min([wanted, *(limit for limit in limits.values() if limit is not None)])
+    if n < _FEWEST:
+        name = next(name for name, limit in limits.items() if limit == n)
+        raise EvaluationError(
+            f"{name} has too few images for {config.draws} draws of at least {_FEWEST}; bring "
+            f"{config.draws * _FEWEST} images or name the generator that drew them"
+        )
+    return n
+
+
+def _error(measure: Measure) -> tuple[float, float]:
+    """Standard error and degrees of freedom behind the interval of a measure."""
+    assert measure.low is not None and measure.high is not None, "five draws or more have intervals"
+    half = (measure.high - measure.low) / 2
+    if measure.name.startswith(("kid", "kd_")):  # a jackknife over many images
+        return half / float(stats.norm.ppf(0.975)), math.inf
+    degrees = measure.n_draws - 1
+    return half / float(stats.t.ppf(0.975, degrees)), degrees
+
+
+def _nearer(a: Measure, b: Measure) -> int | None:
+    """The side that is nearer to the real images."""
+    if a.better == "near_floor":
+        if a.floor is None:
+            return None
+        return int(abs(b.value - a.floor) < abs(a.value - a.floor))
+    return int((b.value < a.value) == (a.better == "lower"))
+
+
+def _interval(measure: Measure) -> str:
+    ends = "" if measure.low is None or measure.high is None else f" [{_short(measure.low)}, {_short(measure.high)}]"
+    return _short(measure.value) + ends
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
