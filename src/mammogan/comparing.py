@@ -134,7 +134,8 @@ def _common(config: AssessConfig, n_real: int, *sources: Source) -> int:
 
 def _error(measure: Measure) -> tuple[float, float]:
     """Standard error and degrees of freedom behind the interval of a measure."""
-    assert measure.low is not None and measure.high is not None, "five draws or more have intervals"
+    if measure.low is None or measure.high is None:
+        raise EvaluationError(f"{measure.name} has no interval; five draws or more have one (assess.draws)")
     half = (measure.high - measure.low) / 2
     if measure.name.startswith(("kid", "kd_")):  # a jackknife over many images
         return half / float(stats.norm.ppf(0.975)), math.inf

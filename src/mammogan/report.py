@@ -21,6 +21,7 @@ from markdown_it.utils import OptionsDict
 from numpy.typing import NDArray
 
 from mammogan import figures
+from mammogan.assessment import Assessment
 from mammogan.config import MODEL_NAMES
 from mammogan.errors import DesignError
 
@@ -72,6 +73,7 @@ class ModelResults:
     real, synthetic: uint8 (N, H, W), training images and images by the best generator.
     losses: n_images, loss/G, loss/D, logits/real, logits/fake of the best row.
     progress: FID during training: row, n_images, fid; None if it was not kept.
+    assessment: the whole suite on the best generator; None if it was not run.
     provenance: further lines of the last table, such as the registered version.
     """
 
@@ -84,6 +86,7 @@ class ModelResults:
     synthetic: NDArray[np.uint8]
     losses: pd.DataFrame
     progress: pd.DataFrame | None = None
+    assessment: Assessment | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -297,7 +300,62 @@ def _model_section(
     if results.audit:
         parts.append("The array:\n\n" + "\n".join(f"- {_text(remark)}" for remark in results.audit))
     parts += ["### In plain words", _text(results.conclusion)]
+    if results.assessment is not None:
+        text, drawn = _assessment(name, results.assessment)
+        parts.append(text)
+        pngs.update(drawn)
     return "\n\n".join(parts), pngs
+
+
+def _assessment(name: str, found: Assessment) -> tuple[str, dict[str, bytes]]:
+    rows = [
+        [
+            _text(measure["name"].replace("_", " ")),
+            _number(measure["value"]) + _interval(measure["low"], measure["high"]),
+            _number(measure["at_floor_n"]),
+            _number(measure["floor"]),
+            _number(measure["ratio"]),
+        ]
+        for measure in found.measures.to_dict("records")
+    ]
+    facts = found.facts
+    pngs = {
+        f"{name}-measures.png": figures.measures(found.measures),
+        f"{name}-spectra.png": figures.spectra(found.spectra),
+        f"{name}-closest-pairs.png": figures.to_png(found.pairs),
+    }
+    floor_n = int(found.measures["floor_n"].iloc[0])
+    parts = [
+        "### Assessment of the best generator",
+        f"{facts['draws']} fresh draws of {facts['n_images']:,} images each.",
+        "\n".join(f"- {_text(line)}" for line in facts["lines"]),
+        _table(["measure", "value [95 %]", f"at N = {floor_n:,}", "real v real", "ratio"], rows, left=0),
+        "Intervals are over fresh draws of this one generator (KID: over patients too); another training would add its "
+        "own spread. Real v real: halves of the training images that share no patient, or their own mean.",
+        _figure(
+            f"{name}-measures.png",
+            "Each measure over its floor",
+            "Orange: lower is better; green: higher is "
+            "better; blue: should be that of the real images. 1 is like real images.",
+        ),
+        _figure(
+            f"{name}-spectra.png",
+            "Power spectra",
+            "Mean radial power spectrum, up to the corner frequencies: "
+            "a bend upwards at the end is a checkerboard, downwards is blur.",
+        ),
+        _figure(
+            f"{name}-closest-pairs.png",
+            "Closest pairs of synthetic and training images",
+            "The synthetic images that are nearest to a training image, with that image laid over them and as it "
+            "is, and their correlation. Whether one is a copy is for a person to judge.",
+        ),
+    ]
+    return "\n\n".join(parts), pngs
+
+
+def _interval(low: float, high: float) -> str:
+    return f" [{_number(low)}, {_number(high)}]" if pd.notna(low) and pd.notna(high) else ""
 
 
 def _fid_line(best: "pd.Series[Any]") -> str:
@@ -480,10 +538,15 @@ def _not_measured(data: Data, models: Mapping[str, ModelResults]) -> str:
     repeated = any(results.trials["row"].duplicated().any() for results in models.values())
     items = [
         "**No expert has looked at the images.** Whether anatomy and lesions are plausible is not known.",
-        "**Privacy**: whether a generator gives back images of its training set was not tested; "
-        "FID against the training images would even reward it.",
         "**Utility**: whether the synthetic images help a detector or a classifier was not tested.",
     ]
+    not_assessed = [_title(name) for name, results in models.items() if results.assessment is None]
+    if not_assessed:
+        items.insert(
+            1,
+            f"**Privacy**: whether a generator gives back images of its training set was not tested "
+            f"({_and(not_assessed)}); FID against the training images would even reward it.",
+        )
     if not repeated:
         items.append(
             "**Error**: each row was trained once, with one seed. There is no error estimate, so small "

@@ -570,7 +570,20 @@ def _for_the_page(here: Checkout, model: ModelName, tiles: Tiles, side: int) -> 
         synthetic=_first_synthetic(here.root / "synthetic" / model / "images", side * side),
         losses=found.history,
         progress=found.progress,
+        assessment=_assessment_of(here, model, found.best),
     )
+
+
+def _assessment_of(here: Checkout, model: ModelName, best: Mapping[str, Any]) -> assessment.Assessment | None:
+    """The assessment of the best row, if there is one; that of an earlier study does not count."""
+    folder = here.root / "results" / model
+    if not folder.exists():
+        return None
+    found = assessment.read(folder)
+    if found.facts["run_id"] != best["run_id"]:
+        _log.warning("results/%s is of another study; `mammogan assess %s` makes it anew", model, model)
+        return None
+    return found
 
 
 def _first_synthetic(folder: Path, n: int) -> NDArray[np.uint8]:

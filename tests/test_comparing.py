@@ -1,0 +1,62 @@
+"""What differs between two sources beyond noise."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mammogan.comparing import chance_of_equal, holm
+from mammogan.errors import EvaluationError
+from mammogan.evaluation.intervals import of_draws
+from mammogan.evaluation.measures import Measure
+
+
+def measured(values: list[float], name: str = "fid") -> Measure:
+    interval = of_draws(values)
+    return Measure(
+        name=name,
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+        better="lower",
+        floor=1.0,
+        floor_sd=0.1,
+        floor_n=8,
+        at_floor_n=2.0,
+        n_real=16,
+        n_fake=16,
+        n_draws=len(values),
+        protocol="test",
+    )
+
+
+def test_the_chance_is_that_of_welchs_test_of_the_draws() -> None:
+    a, b = [71.0, 72.5, 70.1, 71.9, 73.0], [74.0, 77.5, 71.1, 78.9, 75.0]
+    expected = stats.ttest_ind(a, b, equal_var=False).pvalue
+    assert chance_of_equal(measured(a), measured(b)) == pytest.approx(expected)
+
+
+def test_sides_that_never_vary_are_equal_or_not() -> None:
+    ones = measured([1.0] * 5)
+    assert chance_of_equal(ones, measured([1.0] * 5)) == 1
+    assert chance_of_equal(ones, measured([2.0] * 5)) == 0
+
+
+def test_a_measure_without_interval_cannot_be_compared() -> None:
+    with pytest.raises(EvaluationError, match=r"fid has no interval.*assess\.draws"):
+        chance_of_equal(replace(measured([1.0, 2.0] * 3), low=None), measured([1.0, 2.0] * 3))
+
+
+# statsmodels.stats.multitest.multipletests([...], method="holm"), 0.14.
+@pytest.mark.parametrize(
+    ("chances", "corrected"),
+    [([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]), ([0.5, 0.9], [1.0, 1.0]), ([0.2], [0.2])],
+)
+def test_many_comparisons_are_corrected_as_holm_does(chances: list[float], corrected: list[float]) -> None:
+    assert holm(chances) == pytest.approx(corrected)
+
+
+def test_the_order_of_the_chances_is_kept() -> None:
+    chances = np.random.default_rng(0).uniform(size=9).tolist()
+    assert np.argsort(holm(chances), kind="stable")[0] == np.argmin(chances)
