@@ -72,7 +72,7 @@ def assess(config: AssessConfig, evaluation: EvaluateConfig, source: Source, rea
             "draws": config.draws,
             "seed": config.seed,
         },
-        figures={**{each.name: each.value for each in found}, **_beside_the_fid(found[0]), **privacy["figures"]},
+        figures={**_values(found), **privacy["figures"]},
         measures=pd.DataFrame([{**asdict(each), "ratio": each.ratio} for each in found]),
         spectra=_spectra(real.train.images, draws[0].images),
         pairs=np.asarray(Image.open(work / PAIRS)),
@@ -83,7 +83,7 @@ def measure(evaluation: EvaluateConfig, real: Real, draws: Sequence[Draw]) -> li
     """Fidelity and diversity of draws of one source, in every feature space; the FID comes first."""
     found: list[Measure] = []
     known = {name: real.train.labels(name) for name in _LABELS if name in real.train.manifest}
-    images = to_8_bits(np.asarray(real.train.images))
+    images = to_8_bits(real.train.images)
     for extractor in real.extractors:
         x = real.features(extractor, real.train.images, evaluation.batch_size, "real images")
         sides = [Side(images, x, real.train.patients, known, extractor.protocol)]
@@ -102,8 +102,10 @@ def copies_of(real: Real, draws: Sequence[Draw]) -> Copies:
         return copies.find(fakes, real.train.images, real.train.patients, real.holdout.images, progress)
 
 
-def _beside_the_fid(fid: Measure) -> dict[str, float | None]:
+def _values(found: Sequence[Measure]) -> dict[str, float | None]:
+    fid = found[0]
     return {
+        **{each.name: each.value for each in found},
         "fid_low": fid.low,
         "fid_high": fid.high,
         "fid_floor": fid.floor,
@@ -116,8 +118,10 @@ def _privacy(evaluation: EvaluateConfig, real: Real, draws: Sequence[Draw], pair
     """Lines and figures of the three checks; the closest pairs go to the file `pairs`."""
     found = copies_of(real, draws)
     fakes = np.concatenate([draw.images for draw in draws])
-    closest = closest_pairs(found, fakes, to_8_bits(np.asarray(real.train.images)), _PAIRS_SHOWN)
-    rows = [f"{score:.2f}{' copy' if flag else ''}" for score, flag in zip(closest.score, closest.flagged, strict=True)]
+    closest = closest_pairs(found, fakes, to_8_bits(real.train.images), _PAIRS_SHOWN)
+    rows = [
+        f"{score:.2f}{' flagged' if flag else ''}" for score, flag in zip(closest.score, closest.flagged, strict=True)
+    ]
     columns = ("synthetic", "laid over", "training")
     sheet = figures.labelled(np.stack([closest.fakes, closest.matches, closest.originals], axis=1), rows, columns)
     with atomic.new_file(pairs) as partial:
@@ -148,7 +152,7 @@ def _privacy(evaluation: EvaluateConfig, real: Real, draws: Sequence[Draw], pair
 
 
 def _spectra(real: Greys, fake: Greys) -> pd.DataFrame:
-    means = [spectrum.radial_spectra(to_8_bits(np.asarray(images))).mean(axis=0) for images in (real, fake)]
+    means = [spectrum.radial_spectra(to_8_bits(images)).mean(axis=0) for images in (real, fake)]
     return pd.DataFrame({"frequency": np.arange(len(means[0])), "real": means[0], "synthetic": means[1]})
 
 

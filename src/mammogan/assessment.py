@@ -36,7 +36,7 @@ class Assessment:
     """
 
     facts: dict[str, Any]
-    figures: dict[str, float]
+    figures: dict[str, float | None]
     measures: pd.DataFrame
     spectra: pd.DataFrame
     pairs: NDArray[np.uint8]

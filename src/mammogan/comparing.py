@@ -46,15 +46,14 @@ class Comparison:
 
     def text(self) -> str:
         """A table, a line a measure, under what it is about."""
-        rows = [("", "A", "B", "real v real", "p", "nearer to real")]
+        rows: list[tuple[str, ...]] = [("", "A", "B", "real v real", "p", "nearer to real")]
         for each in self.differences:
             floor = "" if each.a.floor is None else _short(each.a.floor)
             verdict = "not told apart" if each.nearer is None else "AB"[each.nearer]
             rows.append((each.a.name, _interval(each.a), _interval(each.b), floor, f"{each.p:.2g}", verdict))
-        a, b = self.copies
-        table = [[a.count, len(a.score) - a.count], [b.count, len(b.score) - b.count]]
+        table = np.array([[one.count, len(one.score) - one.count] for one in self.copies])
         chance = float(stats.fisher_exact(table).pvalue)
-        expected = f"{100 * a.calibration.false_alarm_rate:.1f} % flagged"
+        expected = f"{100 * self.copies[0].calibration.false_alarm_rate:.1f} % flagged"
         rows.append(
             ("copies", *(f"{one.count} of {len(one.score)}" for one in self.copies), expected, f"{chance:.2g}", "")
         )

@@ -27,6 +27,7 @@ _PANEL_MIN, _PANEL_MAX = 800, 1600  # px: width of one panel of a side-by-side f
 
 _FONT = ImageFont.load_default(14)
 _LINE, _MARGIN = 22, 12  # px: height of a line of text, room beside it
+_LEAST = 0.01  # of a measure over its floor, on the log scale
 _FRAMES = 40  # of an animation, at most
 _QUALITIES = (75, 50, 25)  # of WebP, tried in this order
 
@@ -287,11 +288,12 @@ def fid_progress(progress: pd.DataFrame) -> bytes:
 def measures(found: pd.DataFrame) -> bytes:
     """Each measure of an assessment over that of real images against real ones: the frame of `assessment` -> PNG.
 
-    Columns: name, value, better, floor, floor_sd, at_floor_n. A measure whose floor is about 0 has no such ratio.
+    Columns: name, value, better, floor, floor_sd, at_floor_n. A measure whose floor is about 0 has no such ratio; one
+    below 0.01 is drawn there.
     """
     value = found["at_floor_n"].fillna(found["value"])
     shown = found.assign(over=value / found["floor"])[found["floor"].abs() > 2 * found["floor_sd"]]
-    shown = shown[shown["over"] > 0].iloc[::-1]
+    shown = shown.assign(over=shown["over"].clip(lower=_LEAST)).iloc[::-1]
     figure = _figure(_WIDTH_IN, 1.2 + 0.24 * len(shown))
     axes = figure.subplots()
     colours = shown["better"].map({"lower": _ORANGE, "higher": _GREEN, "near_floor": _BLUE})

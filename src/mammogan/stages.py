@@ -39,7 +39,7 @@ from mammogan.serving.generate import generate as draw_set
 from mammogan.serving.images import Stamp
 from mammogan.sources import Source
 from mammogan.tracking import registry
-from mammogan.tracking.model import Origin
+from mammogan.tracking.model import Origin, sha256
 from mammogan.tracking.runs import log_assessment, log_study, row_name, row_tags
 from mammogan.tracking.store import experiment
 from mammogan.tracking.weights import find as find_weights
@@ -286,7 +286,7 @@ def assess(here: Checkout, settings: Config, model: ModelName) -> str:
     origin = provenance(here.root)
     source = sources.find(here, settings, str(folder / results.GENERATOR))
     real = _real(here, settings, source)
-    digest = read_weights(folder).sha256
+    digest = sha256(folder / results.GENERATOR)
     identity = fingerprint(
         settings.assess, settings.evaluate, digest, real.train.sha256, real.holdout.sha256, origin.code_sha256
     )
