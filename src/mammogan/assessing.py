@@ -120,7 +120,8 @@ def _privacy(evaluation: EvaluateConfig, real: Real, draws: Sequence[Draw], pair
     fakes = np.concatenate([draw.images for draw in draws])
     closest = closest_pairs(found, fakes, to_8_bits(real.train.images), _PAIRS_SHOWN)
     rows = [
-        f"{score:.2f}{' flagged' if flag else ''}" for score, flag in zip(closest.score, closest.flagged, strict=True)
+        f"{score:.2f} flagged" if flag else f"{score:.2f}"
+        for score, flag in zip(closest.score, closest.flagged, strict=True)
     ]
     columns = ("synthetic", "laid over", "training")
     sheet = figures.labelled(np.stack([closest.fakes, closest.matches, closest.originals], axis=1), rows, columns)
