@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 _WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])  # Wang et al. 2003, finest scale first
 _WINDOW = 11  # px, Gaussian
 _SIGMA = 1.5
+_PIXELS_AT_ONCE = 2**17  # of each side of a block of pairs: stays in the cache
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 _TAPS = np.exp(-((np.arange(_WINDOW) - _WINDOW // 2) ** 2) / (2 * _SIGMA**2))
@@ -40,30 +41,32 @@ def ms_ssim(images: NDArray[np.uint8], pairs: NDArray[np.intp]) -> NDArray[np.fl
     Below 176 px the coarsest scales have no room: the weights of the others are scaled up to a sum of 1.
     """
     weights = _WEIGHTS[: scales(images.shape[-1])]
-    return np.array([_similarity(images[i], images[j], weights / weights.sum()) for i, j in pairs])
+    at_once = max(1, _PIXELS_AT_ONCE // images[0].size)
+    blocks = [pairs[start : start + at_once] for start in range(0, len(pairs), at_once)]
+    return np.concatenate([_similarity(images[block[:, 0]], images[block[:, 1]], weights) for block in blocks])
 
 
-def _similarity(x: NDArray[np.uint8], y: NDArray[np.uint8], weights: NDArray[np.float64]) -> float:
-    pair = np.stack([x, y]).astype(np.float32)  # (2, S, S)
-    similarity = 1.0
-    for scale, weight in enumerate(weights):
+def _similarity(x: NDArray[np.uint8], y: NDArray[np.uint8], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """MS-SSIM of each of x with its fellow in y, (P, S, S): (P,)."""
+    both = np.stack([x, y]).astype(np.float32)  # (2, P, S, S)
+    similarity = np.ones(len(x))
+    for scale, weight in enumerate(weights / weights.sum()):
         if scale:
-            even = pair.shape[-1] // 2 * 2
-            pair = pair[:, :even, :even].reshape(2, even // 2, 2, even // 2, 2).mean(axis=(2, 4))
-        luminance, contrast_structure = _comparisons(pair)
+            half = both.shape[-1] // 2
+            both = both[..., : 2 * half, : 2 * half].reshape(2, len(x), half, 2, half, 2).mean(axis=(3, 5))
+        luminance, contrast_structure = _comparisons(*both)
         if scale == len(weights) - 1:
             contrast_structure = luminance * contrast_structure
-        similarity *= max(float(contrast_structure.mean()), 0.0) ** weight
+        similarity *= contrast_structure.mean(axis=(1, 2), dtype=np.float64).clip(min=0) ** weight
     return similarity
 
 
-def _comparisons(pair: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Maps of the luminance and of the contrast-structure comparison of images (2, s, s): two of (s - 10, s - 10)."""
-    x, y = pair
+def _comparisons(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Maps of the luminance and the contrast-structure comparison of images (P, s, s): two of (P, s - 10, s - 10)."""
     moments = np.stack([x, y, x * x, y * y, x * y])
-    for axis in (1, 2):
+    for axis in (-1, -2):
         moments = scipy.ndimage.correlate1d(moments, _TAPS, axis=axis)
-    mean_x, mean_y, xx, yy, xy = moments[:, _INSIDE, _INSIDE]
+    mean_x, mean_y, xx, yy, xy = moments[..., _INSIDE, _INSIDE]
     luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
     covariance, variances = xy - mean_x * mean_y, xx - mean_x**2 + yy - mean_y**2
     return luminance, (2 * covariance + _C2) / (variances + _C2)
