@@ -7,7 +7,9 @@ from scipy.ndimage import gaussian_filter
 
 from mammogan.data.phantom import draw
 from mammogan.evaluation.breasts import imbalance, measure_breasts
+from real_sets import SHARED, needs_real_sets
 from tile_of import tile_of
+from whole_images import read_pixels
 
 
 def half_disk(radius: float = 0.4, side: int = 128, grey: int = 120, soft: float = 0.0) -> NDArray[np.uint8]:
@@ -59,3 +61,13 @@ def test_imbalance_is_the_share_of_labels_that_would_have_to_change():
     assert imbalance(["L"] * 6 + ["R"] * 4, ["L"] * 8 + ["R"] * 2) == pytest.approx(0.2)
     assert imbalance(["CC", "", "MLO"], ["CC", "CC", ""]) == pytest.approx(0.5)  # the unknown do not count
     assert imbalance(["CC"], ["MLO"]) == 1
+
+
+@needs_real_sets
+def test_real_breasts_are_measured_and_blur_softens_their_skin_line():
+    files = sorted((SHARED / "cdd-cesm-cc" / "images").glob("*.png"))[::16]
+    tiles = np.stack([tile_of(read_pixels(file).image, "L", 128) for file in files])
+    real, blurred = measure_breasts(tiles), measure_breasts(gaussian_filter(tiles, (0, 1, 1)))
+    assert (real.area > 0.2).all()
+    assert ((real.density > 0.03) & (real.density < 0.6)).all()
+    assert (blurred.sharpness < 0.8 * real.sharpness).all()

@@ -122,7 +122,7 @@ def test_sixteen_bits_score_as_their_eight(real):
 
 
 def test_another_extractor_has_names_of_its_own(real):
-    other = dataclasses.replace(real, protocol="lite0_pil-bicubic224")
+    other = dataclasses.replace(real, protocol="lite0_pil-bicubic224", extractor="lite0")
     fake = dataclasses.replace(side(breasts(1)), protocol="lite0_pil-bicubic224")
     found = of_features(other, [fake], splits=2, seed=0)
     assert [measure.name for measure in found] == [
@@ -130,6 +130,8 @@ def test_another_extractor_has_names_of_its_own(real):
     ]  # fmt: skip
     assert line(found).startswith("fd_lite0 ")
     assert line(found).endswith(", lite0 pil-bicubic224")
+    with pytest.raises(EvaluationError, match="give the name of their extractor"):
+        of_features(dataclasses.replace(other, extractor=""), [fake], splits=2, seed=0)
 
 
 def test_one_line_tells_all(good):

@@ -54,12 +54,13 @@ def of_kid(real: NDArray[np.floating], patients: Sequence[Hashable], draws: Sequ
             finite.
     """
     ids = np.unique(np.asarray(patients), return_inverse=True)[1]
-    within_real = _Within.of(checked_pair(real, real)[0], ids)
+    x = real.astype(np.float64)
+    within_real = _Within.of(x, ids)
     to_fakes = np.zeros(len(real))  # mean kernel of each real image with the synthetic ones
     value = within_real.mean
     variance = 0.0
     for draw in draws:
-        x, fake = checked_pair(real, draw)
+        fake = checked_pair(real, draw)[1].astype(np.float64)
         within = _Within.of(fake, np.arange(len(fake)))
         to_real, to_fake = _kernel_means(x, fake)
         to_fakes += to_fake / len(draws)

@@ -66,6 +66,8 @@ class Side:
         patients: one for each real image; None for synthetic images.
         labels: of the manifest, by name (`laterality`, `view`, `density`, ...): one for each image, empty if unknown.
         protocol: of the features.
+        extractor: the name of the network that gave them, which the names of its measures bear: `fd_<extractor>`. Not
+            needed for the FID network.
     """
 
     images: Greys
@@ -73,6 +75,7 @@ class Side:
     patients: Sequence[Hashable] | None = None
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     protocol: str = PROTOCOL
+    extractor: str = ""
 
 
 def line(measures: Sequence[Measure]) -> str:

@@ -43,7 +43,7 @@ def neighbours(real: NDArray[np.floating], fake: NDArray[np.floating], k: int = 
     Raises:
         EvaluationError: fewer than 2 k images on a side, different d, or a value that is not finite.
     """
-    x, y = checked_pair(real, fake)
+    x, y = (side.astype(np.float64) for side in checked_pair(real, fake))
     for name, side in (("real", x), ("synthetic", y)):
         if len(side) < 2 * k:
             raise EvaluationError(

@@ -63,14 +63,18 @@ def of_features(real: Side, draws: Sequence[Side], *, splits: int, seed: int) ->
     """The measures that need the features alone: Frechet and kernel distance, precision, recall, density, coverage.
 
     They are called `fid`, `kid`, `precision` ... for the FID network; for another extractor `fd_<extractor>`,
-    `kd_<extractor>`, `precision_<extractor>` ..., the first word of its protocol.
+    `kd_<extractor>`, `precision_<extractor>` ...
 
     Raises:
         EvaluationError: as `suite`.
     """
     plan = plan_of(real, draws, splits, seed)
     standard = real.protocol == PROTOCOL
-    of = "" if standard else f"_{real.protocol.partition('_')[0]}"
+    if not standard and not real.extractor:
+        raise EvaluationError(
+            f"features of the protocol {real.protocol} are not of the FID network; give the name of their extractor"
+        )
+    of = "" if standard else f"_{real.extractor}"
     frechet, kernel = ("fid", "kid") if standard else (f"fd{of}", f"kd{of}")
     x, drawn = real.features, [draw.features for draw in draws]
     kid = intervals.of_kid(x, plan.patients, drawn)
