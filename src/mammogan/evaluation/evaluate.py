@@ -6,7 +6,6 @@ the FID between two patient-disjoint halves of the real images, and the generato
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +15,10 @@ from mammogan.data.tiles import Greys, to_8_bits
 from mammogan.errors import EvaluationError
 from mammogan.evaluation.features import PROTOCOL
 from mammogan.evaluation.frechet import frechet_distance
+from mammogan.evaluation.halves import Halves, patient_halves
 from mammogan.evaluation.kernel import kernel_distance
 
 _BLOCK = 64  # images read at a time for the spread
-
-Halves = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 @dataclass(frozen=True)
@@ -151,29 +149,7 @@ def spread(images: Greys) -> float:
 
 
 def _halves(config: EvaluateConfig, real: NDArray[np.float32], patients: Sequence[Hashable]) -> list[Halves]:
-    """Pairs of index arrays, all of one length, without a common patient within a pair."""
+    """Halves of the real images without a common patient, no longer than the generator's set."""
     if len(real) != len(patients):
         raise EvaluationError(f"{len(real)} real images but {len(patients)} patient ids; one is needed for each image")
-    ids = np.asarray(patients)
-    rng = np.random.default_rng(config.seed)
-    splits = [_split_by_patient(rng, ids) for _ in range(config.floor_splits)]
-    n = min(len(half) for split in splits for half in split)
-    if config.n_images is not None:
-        n = min(n, config.n_images)
-    if n < 2:
-        raise EvaluationError(
-            f"{len(ids)} real images, patients: {len(np.unique(ids))}, cannot be split by patient into halves"
-            " of at least 2 images, so there is no real-vs-real floor; prepare images of more patients"
-        )
-    return [(a[:n], b[:n]) for a, b in splits]
-
-
-def _split_by_patient(rng: np.random.Generator, ids: NDArray[Any]) -> Halves:
-    """Shuffled indices of all images of some random patients, about half of the images, and of the others."""
-    counts = dict(zip(*np.unique(ids, return_counts=True), strict=True))
-    drawn = rng.permutation(list(counts))
-    taken = np.cumsum([counts[patient] for patient in drawn])  # images in the first half after each patient
-    chosen = drawn[: int(np.argmin(np.abs(taken - len(ids) / 2))) + 1]
-    images = rng.permutation(len(ids))
-    first = np.isin(ids[images], chosen)
-    return images[first], images[~first]
+    return patient_halves(patients, config.floor_splits, config.seed, config.n_images)
