@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from scipy import stats
 
-from mammogan.comparing import chance_of_equal, holm
+from mammogan.comparing import chance_of_equal
 from mammogan.errors import EvaluationError
 from mammogan.evaluation.intervals import of_draws
 from mammogan.evaluation.measures import Measure
@@ -46,17 +45,3 @@ def test_sides_that_never_vary_are_equal_or_not() -> None:
 def test_a_measure_without_interval_cannot_be_compared() -> None:
     with pytest.raises(EvaluationError, match=r"fid has no interval.*assess\.draws"):
         chance_of_equal(replace(measured([1.0, 2.0] * 3), low=None), measured([1.0, 2.0] * 3))
-
-
-# statsmodels.stats.multitest.multipletests([...], method="holm"), 0.14.
-@pytest.mark.parametrize(
-    ("chances", "corrected"),
-    [([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]), ([0.5, 0.9], [1.0, 1.0]), ([0.2], [0.2])],
-)
-def test_many_comparisons_are_corrected_as_holm_does(chances: list[float], corrected: list[float]) -> None:
-    assert holm(chances) == pytest.approx(corrected)
-
-
-def test_the_order_of_the_chances_is_kept() -> None:
-    chances = np.random.default_rng(0).uniform(size=9).tolist()
-    assert np.argsort(holm(chances), kind="stable")[0] == np.argmin(chances)

@@ -1,7 +1,6 @@
 """Two sources of synthetic images side by side: every measure with its interval, and what differs beyond noise."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ from mammogan.config import AssessConfig, EvaluateConfig
 from mammogan.errors import EvaluationError
 from mammogan.evaluation.copies import Copies
 from mammogan.evaluation.measures import Measure
+from mammogan.evaluation.paired import holm
 from mammogan.sources import Source
 
 SURE = 0.05  # of all differences together, after Holm's correction
@@ -107,14 +107,6 @@ def chance_of_equal(a: Measure, b: Measure) -> float:
         return float(gap == 0)
     degrees = variance**2 / (sd_a**4 / df_a + sd_b**4 / df_b)
     return float(2 * stats.t.sf(gap / math.sqrt(variance), degrees))
-
-
-def holm(chances: Sequence[float]) -> list[float]:
-    """P values corrected so that a false alarm among all of them has the chance that one would have (Holm 1979)."""
-    order = np.argsort(chances)
-    stepped = np.array(chances)[order] * np.arange(len(chances), 0, -1)
-    corrected = np.minimum(np.maximum.accumulate(stepped), 1)
-    return [float(p) for p in corrected[np.argsort(order)]]
 
 
 def _common(config: AssessConfig, n_real: int, *sources: Source) -> int:

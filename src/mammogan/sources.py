@@ -81,27 +81,37 @@ def find(here: Checkout, settings: Config, name: str) -> Source:
         DataError: a file or folder that is missing or is none of these.
         TrackingError: a model or run that the store does not have.
     """
-    folder = Path(name)
-    if name in MODEL_NAMES:
-        file = registry.champion(here.stores, f"{settings.register_.prefix}-{name}").weights
-    elif name.startswith("models:/"):
-        file = registry.find(here.stores, name).weights
-    elif name.startswith("runs:/"):
-        file = weights.of_run(here.stores, name) / GENERATOR
-    elif folder.is_dir() and (folder / GENERATOR).exists():
-        file = folder / GENERATOR
-    elif folder.is_dir():
+    file = weights_of(here, settings, name)
+    if file is None:
+        folder = Path(name)
         images = read_images(folder / "images" if (folder / "images").is_dir() else folder)
         return Source(name, images.shape[1], images=images)
-    elif folder.suffix == ".safetensors":
-        file = folder
-    else:
-        raise DataError(
-            f"{name} is no file, folder, model or run; name dcgan, stylegan, models:/NAME@ALIAS, runs:/RUN_ID, a "
-            ".safetensors file, the folder of a run, or a folder of PNGs"
-        )
     G = store.load(file).to(choose_device(settings.train))
     return Source(name, G.resolution, G=G)
+
+
+def weights_of(here: Checkout, settings: Config, name: str) -> Path | None:
+    """The file of the generator that `name` means, as in `find`; None for a folder of images.
+
+    Raises:
+        DataError: `name` is no file, folder, model or run.
+        TrackingError: a model or run that the store does not have.
+    """
+    place = Path(name)
+    if name in MODEL_NAMES:
+        return registry.champion(here.stores, f"{settings.register_.prefix}-{name}").weights
+    if name.startswith("models:/"):
+        return registry.find(here.stores, name).weights
+    if name.startswith("runs:/"):
+        return weights.of_run(here.stores, name) / GENERATOR
+    if place.is_dir():
+        return place / GENERATOR if (place / GENERATOR).exists() else None
+    if place.suffix == ".safetensors":
+        return place
+    raise DataError(
+        f"{name} is no file, folder, model or run; name dcgan, stylegan, models:/NAME@ALIAS, runs:/RUN_ID, a "
+        ".safetensors file, the folder of a run, or a folder of PNGs"
+    )
 
 
 def read_images(folder: Path) -> NDArray[np.uint8]:

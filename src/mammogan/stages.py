@@ -48,6 +48,7 @@ from mammogan.training.loop import total_steps
 from mammogan.training.parallel import processes
 from mammogan.training.precision import choose_device, choose_precision
 from mammogan.training.transfer import read_weights
+from mammogan.utility_stage import utility
 
 _log = logging.getLogger(__name__)
 
@@ -293,7 +294,10 @@ def assess(here: Checkout, settings: Config, model: ModelName) -> str:
     work = here.stores / "checkpoints" / f"assess-{model}-{identity}"
     with FileLock(work.with_suffix(".lock")):
         found = assessing.assess(settings.assess, settings.evaluate, source, real, work)
+        line, gains = _utility(here, settings, source, work)
     found.facts.update(source=f"{model}, row {best['row']}", run_id=best["run_id"], weights_sha256=digest)
+    found.facts["lines"].append(line)
+    found.figures.update(gains)
     out = here.root / "results" / model
     assessment.write(found, out)
     log_assessment(
@@ -307,6 +311,19 @@ def assess(here: Checkout, settings: Config, model: ModelName) -> str:
         summary="\n\n".join(found.facts["lines"]),
     )
     return "\n".join(found.facts["lines"])
+
+
+def _utility(here: Checkout, settings: Config, source: Source, work: Path) -> tuple[str, dict[str, float | None]]:
+    """What a detector gains, as a sentence and in figures; only a generator that draws by the label can tell."""
+    label = settings.utility.label
+    assert source.G is not None, "a study leaves a generator"
+    if source.G.classes is None or source.G.classes.label != label:
+        return f"utility not measured: the generator does not draw by {label} (train.condition: {label})", {}
+    found = utility(here, settings, [source.name], work / "utility").utility
+    gain = found.of("mixed").auc_gain
+    assert gain is not None, "only the baseline has none"
+    figures: dict[str, float | None] = {"utility_gain": gain.value, "utility_gain_low": gain.low, "utility_gain_high": gain.high}
+    return f"utility {found.sentence('mixed')}", figures
 
 
 def compare(here: Checkout, settings: Config, first: str, second: str) -> str:

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from mammogan.config import MODEL_NAMES, Checkout, Config, UtilityConfig
+from mammogan.config import Checkout, Config, UtilityConfig
 from mammogan.data.tiles import Tiles, to_8_bits
 from mammogan.errors import DataError
 from mammogan.evaluation.utility import Labelled
 from mammogan.models import Generator, store
 from mammogan.serving.sample import sample
-from mammogan.tracking import registry
-from mammogan.tracking.generators import find_generator
+from mammogan.sources import weights_of
 from mammogan.training.precision import choose_device
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -99,7 +98,7 @@ def _opened(here: Checkout, settings: Config, source: str, resolution: int) -> d
     if value and value not in (*section.positive, *section.negative):
         known = ", ".join((*section.positive, *section.negative))
         raise DataError(f"{source}: {value!r} is no value of utility.positive or utility.negative, which are {known}")
-    weights = _weights(here, settings, place)
+    weights = weights_of(here, settings, place)
     if weights is None:
         return _of_folder(section, source, value, Path(place), resolution)
     G = store.load(weights).to(choose_device(settings.train))
@@ -125,24 +124,6 @@ def _opened(here: Checkout, settings: Config, source: str, resolution: int) -> d
             f"{section.positive[0]}=SOURCE {section.negative[0]}=SOURCE"
         )
     return {value: _drawing(G, section.seed, None, value)}
-
-
-def _weights(here: Checkout, settings: Config, place: str) -> Path | None:
-    """The file of a generator; None for a folder of images."""
-    if place in MODEL_NAMES:
-        return registry.champion(here.stores, f"{settings.register_.prefix}-{place}").weights
-    if place.startswith(("models:/", "runs:/")):
-        return find_generator(here.stores, place)
-    path = Path(place)
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise DataError(
-            f"{place} is no folder, file or model; give dcgan, stylegan, models:/NAME@ALIAS, runs:/RUN_ID, the "
-            "folder of a run, or a folder of images as VALUE=FOLDER"
-        )
-    weights = path / "generator.safetensors"
-    return weights if weights.is_file() else None
 
 
 def _drawing(G: Generator, seed: int, number: int | None, value: str) -> Draw:
