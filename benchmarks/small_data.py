@@ -28,7 +28,7 @@ from mammogan.config import Augmentation, EvaluateConfig, TrainConfig, load
 from mammogan.data.ids import load_key
 from mammogan.data.phantom import phantom
 from mammogan.data.prepare import prepare
-from mammogan.data.tiles import Tiles, read_tiles
+from mammogan.data.tiles import SPLITS, Tiles, read_tiles
 from mammogan.evaluation.evaluate import spread
 from mammogan.figures import grid, to_png
 from mammogan.models import Generator
@@ -112,9 +112,9 @@ def open_set(which: str, work: Path) -> Bench:
         key = load_key(checkout=ROOT)
         section = settings.prepare.model_copy(update=fewest)
         prepare(section, raw, folder / "prepared", cache=folder / "tiles.db", id_key=key)
-    tiles = read_tiles(folder / "prepared", "train")
+    tiles, holdout = (read_tiles(folder / "prepared", split) for split in SPLITS)
     scoring = EvaluateConfig(n_images=min(SCORED, len(tiles)), batch_size=32, floor_splits=10, weights=None, seed=1)
-    return Bench(name, tiles, Judge(tiles, scoring, CPU, folder / "cache"), folder)
+    return Bench(name, tiles, Judge(tiles, holdout, scoring, CPU, folder / "cache"), folder)
 
 
 def run_ours(bench: Bench, cell: str, seed: int, kimg: float, curve: float | None) -> dict[str, Any]:

@@ -34,13 +34,14 @@ def trials_in(folder):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A checkout after prepare, study, register, generate and report of the DCGAN."""
+    """A checkout after prepare, study, assess, register, generate and report of the DCGAN."""
     folder = small_checkout(tmp_path_factory.mktemp("pipeline"))
     run = command_in(folder)
     for command in (
         ["phantom", "data"],
         ["prepare"],
         ["study", "dcgan"],
+        ["assess", "dcgan"],
         ["register", "dcgan"],
         ["generate", "dcgan"],
         ["report"],
@@ -102,6 +103,31 @@ def test_the_synthetic_set_says_what_it_is_and_where_it_comes_from(finished):
     assert {image.shape for image in images} == {(32, 32)}
 
 
+def test_the_assessment_says_what_was_measured_in_files_mlflow_and_report(finished):
+    import mlflow
+
+    folder = finished / "results" / "dcgan"
+    facts, figures = (json.loads((folder / name).read_text()) for name in ("assessment.json", "metrics.json"))
+    first, *others = facts["lines"]
+    assert first.startswith("FID ")
+    assert [line.split()[0] for line in others] == ["copies", "nearest", "membership", "utility"]
+    assert figures["fid_low"] < figures["fid"] < figures["fid_high"]
+    assert (folder / "closest-pairs.png").exists()
+    client = mlflow.MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("assessment").experiment_id])
+    assert run.data.metrics["assess/fid"] == pytest.approx(figures["fid"])
+    page = (finished / "reports" / "report.html").read_text(encoding="utf-8")
+    assert "Assessment of the best generator" in page
+    assert "was not tested (DCGAN)" not in page
+
+
+def test_an_assessment_again_computes_nothing(finished):
+    before = (finished / "results" / "dcgan" / "metrics.json").read_bytes()
+    done = command_in(finished)("assess", "dcgan")
+    assert "features" not in done.stderr
+    assert (finished / "results" / "dcgan" / "metrics.json").read_bytes() == before
+
+
 def test_the_report_is_one_page_that_names_the_data_and_what_was_not_measured(finished):
     page = (finished / "reports" / "report.html").read_text(encoding="utf-8")
     assert "Not run" in page  # StyleGAN
@@ -129,6 +155,14 @@ def test_a_saved_generator_gets_the_score_that_its_run_logged(finished):
     best = json.loads((finished / "studies" / "dcgan" / "best.json").read_text())
     done = command_in(finished)("evaluate", "dcgan")
     assert json.loads(done.stdout)["fid"] == pytest.approx(best["fid"], rel=1e-3)
+
+
+def test_a_generator_compared_with_itself_does_not_differ(finished):
+    done = command_in(finished)("compare", "dcgan", "studies/dcgan")
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith(("fid ", "kid ", "recall "))]
+    assert len(rows) == 3
+    assert all("not told apart" in row for row in rows)
 
 
 def test_training_a_stylegan_by_hand_is_a_tracked_run_that_is_not_repeated(finished):

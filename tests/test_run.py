@@ -18,7 +18,7 @@ from mammogan import config, figures, run
 from mammogan.config import Checkout
 from mammogan.data.phantom import phantom
 from mammogan.data.prepare import prepare
-from mammogan.data.tiles import Tiles, read_tiles
+from mammogan.data.tiles import SPLITS, Tiles, read_tiles
 from mammogan.errors import EvaluationError, TrainingError
 from mammogan.evaluation.look import look
 from mammogan.evaluation.weights import find_weights
@@ -53,7 +53,8 @@ def prepared(tmp_path_factory):
     os.environ.clear()
     os.environ.update(kept)
     train = settings.train.model_copy(update={"epochs": 6, "batch_size": 4, "precision": "fp32", "evaluate_kimg": 0.1})
-    judge = run.Judge(read_tiles(root / "prepared", "train"), settings.evaluate, torch.device("cpu"), root / ".cache")
+    tiles = [read_tiles(root / "prepared", split) for split in SPLITS]
+    judge = run.Judge(*tiles, settings.evaluate, torch.device("cpu"), root / ".cache")
     return root, train, judge
 
 
@@ -267,7 +268,7 @@ def judge_16(prepared):
     chance = np.random.default_rng(0)
     wide = 257 * judge.tiles.images.astype(int) + chance.choice([-128, -1, 1, 128], judge.tiles.images.shape)
     tiles = Tiles(wide.clip(0, 65535).astype(np.uint16), judge.tiles.manifest)
-    return run.Judge(tiles, judge.config, torch.device("cpu"), root / ".cache")
+    return run.Judge(tiles, judge.holdout, judge.config, torch.device("cpu"), root / ".cache")
 
 
 def test_sixteen_bits_are_judged_as_their_eight(prepared, judge_16):

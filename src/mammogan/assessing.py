@@ -86,10 +86,13 @@ def measure(evaluation: EvaluateConfig, real: Real, draws: Sequence[Draw]) -> li
     images = to_8_bits(real.train.images)
     for extractor in real.extractors:
         x = real.features(extractor, real.train.images, evaluation.batch_size, "real images")
-        sides = [Side(images, x, real.train.patients, known, extractor.protocol, extractor=extractor.name)]
+        of = {"protocol": extractor.protocol, "extractor": extractor.name}
+        sides = [Side(images, x, real.train.patients, known, **of)]
         for number, draw in enumerate(draws, start=1):
             y = real.features(extractor, draw.images, evaluation.batch_size, f"draw {number} of {len(draws)}")
-            sides.append(Side(draw.images, y, labels=draw.labels, protocol=extractor.protocol, extractor=extractor.name))
+            sides.append(
+                Side(draw.images, y, labels=draw.labels, protocol=extractor.protocol, extractor=extractor.name)
+            )
         measured = suite.of_features if found else suite.suite
         found += measured(sides[0], sides[1:], splits=evaluation.floor_splits, seed=evaluation.seed)
     return found

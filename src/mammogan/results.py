@@ -14,7 +14,8 @@ from mammogan.errors import DataError
 BEST = "best.json"
 GENERATOR = "generator.safetensors"
 PLOTS = "plots"
-METRICS = ("row", "fid", "kid", "floor", "fid_at_floor_n", "ratio", "spread", "collapsed")  # for `dvc metrics show`
+_OF_TRIALS = ("row", "fid", "kid", "precision", "recall", "floor", "fid_at_floor_n", "ratio")
+METRICS = (*_OF_TRIALS, "spread", "collapsed", "copies")  # for `dvc metrics show`
 
 
 @dataclass(frozen=True)

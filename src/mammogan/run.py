@@ -10,6 +10,7 @@ import math
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from tqdm import tqdm
 from mammogan import atomic, figures
 from mammogan.config import Checkout, EvaluateConfig, TrainConfig
 from mammogan.data.tiles import Tiles
-from mammogan.errors import TrainingError
+from mammogan.errors import EvaluationError, TrainingError
 from mammogan.evaluation import features, weights
+from mammogan.evaluation.copies import Calibration, Copies, Reference, calibrate, check
 from mammogan.evaluation.evaluate import Floor, Scores, evaluate, floor
 from mammogan.evaluation.inception import load_inception
 from mammogan.evaluation.look import COLLAPSED_BELOW, complaint, look
@@ -44,10 +46,13 @@ from mammogan.training.watchdog import Verdict
 _log = logging.getLogger(__name__)
 
 GRID_IMAGES = 36
+WATCHED = 64  # images that are checked for copies at the end of a run
 
 _RESULT = "result.json"
 _CHECKPOINTS = "checkpoints"
 _GRID_TILE_PX = 128
+_CALIBRATION = 200  # real images behind the threshold of copies
+_SUSPICIOUS = 0.01  # chance of as many copies among real images
 _FILM_BYTES = 2_000_000
 _WALKS = 6  # rows of the pictures of latents
 _STEPS = 8  # images from one latent to the other
@@ -75,6 +80,8 @@ class RunResult:
     Attributes:
         scores: of the generator at the end of training, which alone is compared between runs.
         spread: of its images, grey levels. spread_real: of the real images.
+        copies: of WATCHED images at the end of training those that are nearer to a training image than fresh real ones
+            are; None where the set cannot tell.
         best_fid, best_kid, best_n_images: of the evaluation with the lowest FID, and the real images shown before
             it. They are optimistic: chosen by the score that they report.
     """
@@ -85,6 +92,7 @@ class RunResult:
     best_fid: float
     best_kid: float
     best_n_images: int
+    copies: int | None
     folder: Path
     run_id: str
     precision: str
@@ -118,8 +126,10 @@ class RunResult:
 class Judge:
     """Scores generators against the real training images; their features are computed once and cached."""
 
-    def __init__(self, tiles: Tiles, config: EvaluateConfig, device: torch.device, cache: Path) -> None:
+    def __init__(self, tiles: Tiles, holdout: Tiles, config: EvaluateConfig, device: torch.device, cache: Path) -> None:
         """Load the FID network; features of the real images are computed unless `cache` holds them.
+
+        Images of `holdout`, of other patients, tell how near to a training image a fresh one comes.
 
         Raises:
             EvaluationError: the FID network is missing, or there are too few patients for a floor.
@@ -132,6 +142,7 @@ class Judge:
         self.n_fake = config.n_images or len(tiles)
         self.floor: Floor = floor(config, self._real, self._patients)
         self.look_real = look(tiles.images)
+        self.holdout = holdout
 
     def draw(self, G: Generator) -> NDArray[np.uint8]:
         """The images of `G` that are scored, uint8 (n_fake, H, W): always the same latents."""
@@ -141,6 +152,19 @@ class Judge:
         """Scores of synthetic images (N, H, W)."""
         found = features.features(self._net, fakes, self.config.batch_size, lambda _: None)
         return evaluate(self.config, self._real, self._patients, found, self.floor)
+
+    def copies(self, fakes: NDArray[np.uint8]) -> Copies | None:
+        """Which of the synthetic images (N, H, W) are copies of training images; None where the set cannot tell."""
+        return check(fakes, *self._watch) if self._watch else None
+
+    @cached_property
+    def _watch(self) -> tuple[Reference, Calibration] | None:
+        reference = Reference(self.tiles.images, self._patients)
+        try:
+            return reference, calibrate(reference, self.holdout.images, at_most=_CALIBRATION)
+        except EvaluationError as err:
+            _log.warning("%s; until then runs are not watched for copies", err)
+            return None
 
     def _features_of_real(self) -> NDArray[np.float32]:
         with tqdm(desc="features of the real images", total=len(self.tiles), unit="image", mininterval=1) as bar:
@@ -204,7 +228,9 @@ def run(
             raise
         end = record.evaluation(trained.G, trained.n_images)
         best = record.evaluation(trained.best, trained.best_images)
+        copies = judge.copies(draw(trained.G, WATCHED, judge.config.seed))
         facts = {
+            "copies": copies.count if copies else None,
             "spread": end.spread,
             "spread_real": judge.look_real.spread,
             "best_fid": best.scores.fid,
@@ -221,12 +247,15 @@ def run(
                 result.spread,
                 result.spread_real,
             )
+        if copies and copies.p_value < _SUSPICIOUS:
+            _log.warning("%s: %s; `mammogan assess` shows the pairs", label.name, copies.line())
         store.save(result.generator, trained.G, config, judge.tiles.resolution)
         store.save(result.best, trained.best, config, judge.tiles.resolution)
         store.save_discriminator(result.discriminator, trained.D, config, judge.tiles.resolution, trained.G.classes)
         tracked.tag({"mammogan.collapsed": str(result.collapsed).lower(), "mammogan.precision": trained.precision})
         tracked.final(_final_metrics(result))
-        tracked.log_text(end.scores.line() + "\n", "scores.txt")
+        lines = [end.scores.line(), *([copies.line()] if copies else [])]
+        tracked.log_text("".join(f"{line}\n" for line in lines), "scores.txt")
         tracked.log_file(record.history)
         for picture in (record.film(), *record.walks(trained.G, config)):
             tracked.log_file(picture, "pictures")
@@ -339,7 +368,8 @@ class _Record:
         found = self._judge.score(fakes[: self._judge.n_fake])
         seen = look(fakes)
         wrong = complaint(seen, self._judge.look_real)
-        metrics = {"fid": found.fid, "kid": found.kid, "spread": seen.spread}
+        scored = {name: getattr(found, name) for name in ("fid", "kid", "precision", "recall")}
+        metrics = {**scored, "spread": seen.spread}
         self._tracked.log(metrics, n_images)
         self._keep(metrics, n_images)
         atomic.write_text(path, json.dumps({"scores": asdict(found), "spread": seen.spread, "complaint": wrong}))
@@ -417,6 +447,9 @@ def _final_metrics(result: RunResult) -> dict[str, float]:
     return {
         "final/fid": scores.fid,
         "final/kid": scores.kid,
+        "final/precision": scores.precision,
+        "final/recall": scores.recall,
+        "final/copies": math.nan if result.copies is None else result.copies,
         "final/spread": result.spread,
         "final/floor": scores.floor,
         "final/fid_at_floor_n": scores.fid_at_floor_n,

@@ -322,7 +322,11 @@ def _utility(here: Checkout, settings: Config, source: Source, work: Path) -> tu
     found = utility(here, settings, [source.name], work / "utility").utility
     gain = found.of("mixed").auc_gain
     assert gain is not None, "only the baseline has none"
-    figures: dict[str, float | None] = {"utility_gain": gain.value, "utility_gain_low": gain.low, "utility_gain_high": gain.high}
+    figures: dict[str, float | None] = {
+        "utility_gain": gain.value,
+        "utility_gain_low": gain.low,
+        "utility_gain_high": gain.high,
+    }
     return f"utility {found.sentence('mixed')}", figures
 
 
@@ -405,7 +409,8 @@ def report(here: Checkout, settings: Config) -> str:
 @lru_cache(maxsize=1)
 def _judge(here: Checkout, section: EvaluateConfig, device: str) -> Judge:
     """One judge a process: a worker scores all its rows with it."""
-    return Judge(_training_tiles(here), section, torch.device(device), here.stores / ".cache" / "features")
+    holdout = read_tiles(here.root / "prepared", "holdout")
+    return Judge(_training_tiles(here), holdout, section, torch.device(device), here.stores / ".cache" / "features")
 
 
 @lru_cache(maxsize=1)
@@ -531,6 +536,7 @@ def _columns(section: TrainConfig, result: RunResult) -> dict[str, Any]:
         "spread": result.spread,
         "spread_real": result.spread_real,
         "collapsed": result.collapsed,
+        "copies": result.copies,
         "best_fid": result.best_fid,
         "best_n_images": result.best_n_images,
         **{name: getattr(result, name) for name in COST},
@@ -552,7 +558,7 @@ def _best_facts(
     model: ModelName, name: str, best: dict[str, Any], factors: list[str], tiles: Tiles, origin: Provenance
 ) -> dict[str, Any]:
     scores = Scores(**{field: best[field] for field in Scores.__dataclass_fields__})
-    kept = ("row", *factors, "spread", "spread_real", "collapsed", "run_id")
+    kept = ("row", *factors, "spread", "spread_real", "collapsed", "copies", "run_id")
     return {
         "model": model,
         "study": name,

@@ -111,6 +111,8 @@ def test_one_line_tells_all():
     scores = Scores(
         fid=71.23,
         kid=0.01234,
+        precision=0.5,
+        recall=0.25,
         n_real=218,
         n_fake=128,
         floor=60.2,
@@ -120,8 +122,8 @@ def test_one_line_tells_all():
         ratio=1.6296,
     )
     assert scores.line() == (
-        "FID 71.2 (N 218 real / 128 synthetic), KID x1e3 12.3, at N 64: FID 98.1 against a real-vs-real floor of"
-        " 60.2, ratio 1.63, inception20151205_pil-bicubic299"
+        "FID 71.2 (N 218 real / 128 synthetic), KID x1e3 12.3, precision 0.50, recall 0.25, at N 64: FID 98.1"
+        " against a real-vs-real floor of 60.2, ratio 1.63, inception20151205_pil-bicubic299"
     )
 
 

@@ -17,6 +17,7 @@ from mammogan.evaluation.features import PROTOCOL
 from mammogan.evaluation.frechet import frechet_distance
 from mammogan.evaluation.halves import Halves, patient_halves
 from mammogan.evaluation.kernel import kernel_distance
+from mammogan.evaluation.neighbours import neighbours
 
 _BLOCK = 64  # images read at a time for the spread
 
@@ -38,6 +39,8 @@ class Scores:
 
     fid: float
     kid: float
+    precision: float
+    recall: float
     n_real: int
     n_fake: int
     floor: float
@@ -50,7 +53,7 @@ class Scores:
         """Every number a reader needs to judge the FID, in one line."""
         return (
             f"FID {self.fid:.1f} (N {self.n_real} real / {self.n_fake} synthetic),"
-            f" KID x1e3 {1e3 * self.kid:.1f},"
+            f" KID x1e3 {1e3 * self.kid:.1f}, precision {self.precision:.2f}, recall {self.recall:.2f},"
             f" at N {self.floor_n}: FID {self.fid_at_floor_n:.1f} against a real-vs-real floor of"
             f" {self.floor:.1f}, ratio {self.ratio:.2f}, {PROTOCOL}"
         )
@@ -94,9 +97,12 @@ def evaluate(
         frechet_distance(real[half], fake[rng.choice(len(fake), found.n, replace=False)]) for half, _ in halves
     ]
     fid_at_floor_n = float(np.mean(at_floor_n))
+    shares = neighbours(real, fake)
     return Scores(
         fid=frechet_distance(real, fake),
         kid=kernel_distance(real, fake),
+        precision=shares.precision,
+        recall=shares.recall,
         n_real=len(real),
         n_fake=len(fake),
         floor=found.fid,
