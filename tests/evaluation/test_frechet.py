@@ -4,11 +4,13 @@ import math
 
 import numpy as np
 import pytest
+import scipy.linalg
 
 from mammogan.errors import EvaluationError
-from mammogan.evaluation.frechet import frechet_distance
+from mammogan.evaluation import frechet
+from mammogan.evaluation.frechet import Reference, frechet_distance
 
-FEW, MANY = 6, 4000  # in 60 dimensions: the way by singular values, and the way by eigenvalues
+FEW, MANY = 6, 4000  # in 60 dimensions: the product of the features, and the covariance
 
 
 def white(n: int, d: int, seed: int) -> np.ndarray:
@@ -66,6 +68,55 @@ def test_the_distance_is_symmetric_and_zero_for_equal_sets():
     assert frechet_distance(a, a) >= 0
 
 
+@pytest.mark.parametrize("n", [FEW, 700])
+@pytest.mark.parametrize("m", [FEW, 700])
+def test_a_prepared_reference_gives_the_same_distance_to_every_set(n, m):
+    rng = np.random.default_rng(0)
+    reference = Reference(real := rng.standard_normal((n, 60)) * np.linspace(1, 3, 60))
+    for seed in range(2):
+        fake = np.random.default_rng(seed).standard_normal((m, 60)) + 0.5
+        assert reference.frechet(fake) == pytest.approx(frechet_distance(real, fake), rel=1e-9)
+        assert reference.frechet(fake) == pytest.approx(by_root_of_a_matrix(real, fake), rel=1e-5)
+
+
+def by_root_of_a_matrix(real: np.ndarray, fake: np.ndarray) -> float:
+    """The formula as published, with scipy's general root."""
+    S1, S2 = np.cov(real, rowvar=False), np.cov(fake, rowvar=False)
+    shift = np.sum((real.mean(axis=0) - fake.mean(axis=0)) ** 2)
+    return shift + np.trace(S1 + S2) - 2 * np.trace(scipy.linalg.sqrtm(S1 @ S2)).real
+
+
+def test_a_full_covariance_agrees_with_the_root_of_a_matrix_to_many_digits():
+    rng = np.random.default_rng(0)
+    real, fake = rng.standard_normal((90, 12)), rng.standard_normal((80, 12)) * np.linspace(1, 2, 12)
+    assert frechet_distance(real, fake) == pytest.approx(by_root_of_a_matrix(real, fake), rel=1e-10)
+
+
+def test_eigenvalues_and_singular_values_give_one_number(monkeypatch):
+    rng = np.random.default_rng(0)
+    real, fake = rng.standard_normal((40, 60)), rng.standard_normal((50, 60))
+    by_singular_values = frechet_distance(real, fake)
+    monkeypatch.setattr(frechet, "_EXACT_BELOW", 0)
+    assert frechet_distance(real, fake) == pytest.approx(by_singular_values, rel=1e-6)
+
+
+def test_the_covariance_is_summed_over_all_blocks(monkeypatch):
+    rng = np.random.default_rng(0)
+    real, fake = rng.standard_normal((200, 10)), rng.standard_normal((300, 10)) * 2
+    whole = frechet_distance(real, fake)
+    monkeypatch.setattr(frechet, "_ROWS_AT_ONCE", 70)
+    assert frechet_distance(real, fake) == pytest.approx(whole, rel=1e-12)
+
+
+def test_a_reference_is_prepared_once(monkeypatch):
+    calls: list[int] = []
+    monkeypatch.setattr(scipy.linalg, "qr", lambda *a, qr=scipy.linalg.qr, **k: (calls.append(1), qr(*a, **k))[1])
+    reference = Reference(np.random.default_rng(0).standard_normal((30, 8)))
+    for seed in range(3):
+        reference.frechet(np.random.default_rng(seed).standard_normal((40, 8)))
+    assert len(calls) == 1
+
+
 @pytest.mark.parametrize(
     ("real", "fake", "message"),
     [
@@ -80,3 +131,5 @@ def test_the_distance_is_symmetric_and_zero_for_equal_sets():
 def test_what_has_no_distance_is_refused(real, fake, message):
     with pytest.raises(EvaluationError, match=message):
         frechet_distance(real, fake)
+    with pytest.raises(EvaluationError, match=message):
+        Reference(real).frechet(fake)

@@ -11,7 +11,7 @@ from mammogan.evaluation.kernel import kernel_distance
 
 
 def test_it_equals_the_sums_over_pairs_written_out(monkeypatch):
-    monkeypatch.setattr(kernel, "_ROWS_AT_ONCE", 4)  # blocks that do not divide 9
+    monkeypatch.setattr(kernel, "_BLOCK", 4)  # blocks that do not divide 9
     rng = np.random.default_rng(0)
     real, fake = rng.standard_normal((9, 5)), rng.standard_normal((7, 5)) + 0.5
 
@@ -27,6 +27,14 @@ def test_it_equals_the_sums_over_pairs_written_out(monkeypatch):
 def test_by_hand_on_two_images_a_side():
     # d = 1, kernel (xy + 1)^3: real 0, 1 -> 1; fake 1, 2 -> 27; between 1, 1, 8, 27 -> mean 9.25
     assert kernel_distance(np.array([[0.0], [1.0]]), np.array([[1.0], [2.0]])) == pytest.approx(1 + 27 - 18.5)
+
+
+def test_it_is_the_mean_that_random_subsets_estimate():
+    # torch-fidelity, cleanfid: 100 subsets; here of 25 of 60 images, so that their mean is near
+    rng = np.random.default_rng(0)
+    real, fake = rng.random((60, 8)), rng.random((60, 8)) + 0.3
+    draws = [kernel_distance(real[rng.permutation(60)[:25]], fake[rng.permutation(60)[:25]]) for _ in range(100)]
+    assert np.mean(draws) == pytest.approx(kernel_distance(real, fake), abs=3 * np.std(draws) / 10)
 
 
 def test_equal_distributions_score_zero_on_average():
