@@ -58,11 +58,27 @@ def test_only_grey_levels_of_one_or_two_bytes_are_taken(net, textures, dtype):
 
 
 def test_sixteen_bits_are_scored_as_their_nearest_eight(net, textures):
-    wide = np.clip(textures.astype(np.int64) * 257 + 100, 0, 65535).astype(np.uint16)
+    wide = np.clip(textures[:2].astype(np.int64) * 257 + 100, 0, 65535).astype(np.uint16)
     np.testing.assert_array_equal(
         features(net, wide, batch_size=4, progress=lambda n: None),
-        features(net, textures, batch_size=4, progress=lambda n: None),
+        features(net, textures[:2], batch_size=4, progress=lambda n: None),
     )
+
+
+def test_a_png_of_sixteen_bits_is_not_clipped(net, textures, texture_features, tmp_path):
+    wide = textures[:2].astype(np.uint16) * 257
+    for number, image in enumerate(wide):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    read = np.stack([np.asarray(Image.open(tmp_path / f"{number}.png")) for number in range(2)])
+    assert read.dtype == np.uint16
+    assert features(net, read, batch_size=2, progress=lambda n: None) == pytest.approx(texture_features[:2], abs=1e-4)
+
+
+def test_mixed_sizes_are_refused(net):
+    mixed = np.empty(2, object)
+    mixed[:] = [np.zeros((4, 4), np.uint8), np.zeros((5, 5), np.uint8)]
+    with pytest.raises(EvaluationError, match="mixed sizes"):
+        features(net, mixed, batch_size=2, progress=lambda n: None)
 
 
 @pytest.mark.parametrize("shape", [(48, 48), (2, 3, 48, 48), (0, 48, 48), (2, 0, 48)])
@@ -97,21 +113,41 @@ def test_many_askers_at_once_compute_once(tmp_path):
     assert len(answers) == 4
 
 
-def test_other_pixels_or_another_network_never_share_an_entry(tmp_path):
-    for value, (net_sha, images_sha) in enumerate([("a", "b"), ("a", "c"), ("d", "b"), ("ab", "")]):
+def test_other_pixels_another_network_or_protocol_never_share_an_entry(tmp_path):
+    for value, key in enumerate([("a", "b"), ("a", "c"), ("d", "b"), ("ab", ""), ("a", "b", "other")]):
+        net_sha, images_sha, *protocol = key
         made = np.full((2, 2048), value, np.float32)
-        found = cached_features(net_sha, images_sha, lambda made=made: made, tmp_path)
+        found = cached_features(net_sha, images_sha, lambda made=made: made, tmp_path, *protocol)
         assert (found == value).all()
 
 
 @pytest.mark.parametrize("keep_bytes", [0, 50, 5000])
-def test_a_damaged_entry_is_computed_again(tmp_path, keep_bytes):
+def test_half_an_entry_is_computed_again(tmp_path, keep_bytes):
     expected = np.ones((2, 2048), np.float32)
     cached_features("net", "images", lambda: expected, tmp_path)
-    (entry,) = tmp_path.glob("*.npy")
+    (entry,) = tmp_path.glob("*.npz")
     entry.write_bytes(entry.read_bytes()[:keep_bytes])
     assert np.array_equal(cached_features("net", "images", lambda: expected, tmp_path), expected)
-    assert np.array_equal(np.load(entry), expected)
+    assert np.array_equal(np.load(entry)["features"], expected)
+
+
+def test_an_entry_with_one_wrong_byte_is_computed_again(tmp_path):
+    expected = np.ones((2, 2048), np.float32)
+    cached_features("net", "images", lambda: expected, tmp_path)
+    (entry,) = tmp_path.glob("*.npz")
+    content = bytearray(entry.read_bytes())
+    content[8000] ^= 1  # still a finite number
+    entry.write_bytes(content)
+    assert np.array_equal(cached_features("net", "images", lambda: expected, tmp_path), expected)
+
+
+def test_an_entry_is_used_without_computing_again(tmp_path):
+    def fail() -> np.ndarray:
+        raise AssertionError("computed again")
+
+    expected = np.arange(6, dtype=np.float32).reshape(2, 3)
+    cached_features("net", "images", lambda: expected, tmp_path)
+    assert np.array_equal(cached_features("net", "images", fail, tmp_path), expected)
 
 
 def test_a_failed_computation_leaves_no_entry(tmp_path):
@@ -120,4 +156,4 @@ def test_a_failed_computation_leaves_no_entry(tmp_path):
 
     with pytest.raises(EvaluationError, match="no features"):
         cached_features("net", "images", fail, tmp_path)
-    assert not list(tmp_path.glob("*.npy"))
+    assert not list(tmp_path.glob("*.np*"))

@@ -52,10 +52,7 @@ class Tiles:
     @cached_property
     def sha256(self) -> str:
         """Hash of depth, shape and pixels: the same only for the same images in the same order."""
-        digest = hashlib.sha256(f"{self.images.dtype} {self.images.shape}".encode())
-        for start in range(0, len(self.images), _BLOCK):
-            digest.update(self.images[start : start + _BLOCK].tobytes())
-        return digest.hexdigest()
+        return sha256_of(self.images)
 
 
 def read_tiles(prepared: Path, split: Split) -> Tiles:
@@ -104,6 +101,14 @@ def read_manifest(prepared: Path) -> pd.DataFrame:
             f"so scores would flatter; {_AGAIN}"
         )
     return manifest
+
+
+def sha256_of(images: Greys) -> str:
+    """Hash of depth, shape and pixels of images (N, ...), which may be memory-mapped: they are read in blocks."""
+    digest = hashlib.sha256(f"{images.dtype} {images.shape}".encode())
+    for start in range(0, len(images), _BLOCK):
+        digest.update(images[start : start + _BLOCK].tobytes())
+    return digest.hexdigest()
 
 
 def to_model(images: Tensor) -> Tensor:
