@@ -64,6 +64,7 @@ bench: setup  ## the benchmarks behind every claim of speed
 	$(BIN)/python benchmarks/dcgan_step.py
 	$(BIN)/python benchmarks/stylegan_step.py
 	$(BIN)/python benchmarks/sampling.py
+	$(BIN)/python benchmarks/fid.py
 	$(BIN)/python benchmarks/training_overheads.py
 	$(BIN)/python benchmarks/prepare_dicom.py
 	$(BIN)/python benchmarks/prepare_workers.py
