@@ -1,15 +1,13 @@
 """Copies among tiles: planted ones are found, fresh ones are not accused."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from scipy import ndimage
 
+from altered import ALTERED, altered
 from mammogan.data import copies
-from mammogan.data.copies import COPY_NCC, Pair, closest, near_duplicates
+from mammogan.data.copies import COPY_NCC, Pair, References, closest, near_duplicates
 from mammogan.data.phantom import DENSITIES, draw
 from mammogan.errors import DataError
 from real_sets import SHARED, needs_real_sets
@@ -24,56 +22,6 @@ def phantoms() -> np.ndarray:
     """96 tiles of 64 px, one for each patient, half of them CC."""
     names = [f"P{k:04d}_{'LR'[k % 2]}_{('CC', 'MLO')[k // 2 % 2]}" for k in range(1, 97)]
     return np.stack([tile_of(read_pixels(SAMPLES / f"{name}.png").image, name[6], 64) for name in names])
-
-
-def noisy(tile: np.ndarray) -> np.ndarray:
-    return tile + np.random.default_rng(int(tile.sum())).normal(0, 3, tile.shape)
-
-
-def shifted(tile: np.ndarray) -> np.ndarray:
-    return ndimage.shift(tile.astype(np.float32), (0.06 * len(tile), -0.02 * len(tile)), order=1)
-
-
-def jpeg(tile: np.ndarray) -> np.ndarray:
-    stream = io.BytesIO()
-    Image.fromarray(tile).save(stream, "JPEG", quality=60)
-    return np.asarray(Image.open(stream))
-
-
-def blurred(tile: np.ndarray) -> np.ndarray:
-    return ndimage.gaussian_filter(tile.astype(np.float32), len(tile) / 64)
-
-
-def bent(tile: np.ndarray) -> np.ndarray:
-    """Each pixel moved smoothly by about 1 % of the side."""
-    rng = np.random.default_rng(int(tile.sum()))
-    moves = [ndimage.gaussian_filter(rng.normal(size=tile.shape), len(tile) / 8) for _ in range(2)]
-    grid = np.indices(tile.shape) + [0.01 * len(tile) * move / move.std() for move in moves]
-    return ndimage.map_coordinates(tile.astype(np.float32), grid, order=1, mode="nearest")
-
-
-def cropped(tile: np.ndarray) -> np.ndarray:
-    side = len(tile)
-    return np.asarray(Image.fromarray(tile[: round(0.9 * side), : round(0.9 * side)]).resize((side, side)))
-
-
-ALTERED = {
-    "exact": lambda tile: tile,
-    "noisy": noisy,
-    "shifted": shifted,
-    "mirrored": lambda tile: tile[:, ::-1],
-    "upside down": lambda tile: tile[::-1],
-    "turned by half": lambda tile: tile[::-1, ::-1],
-    "paler": lambda tile: 0.8 * tile + 10,
-    "recompressed": jpeg,
-    "blurred": blurred,
-    "bent": bent,
-    "cropped": cropped,
-}
-
-
-def altered(kind: str, tiles: np.ndarray) -> np.ndarray:
-    return np.stack([np.clip(np.rint(ALTERED[kind](tile)), 0, 255).astype(np.uint8) for tile in tiles])
 
 
 @pytest.mark.parametrize("kind", ALTERED)
@@ -151,6 +99,18 @@ def test_the_first_look_loses_no_copy(phantoms):
     assert copied.mean() > 0.95
     assert quick[0][copied].tolist() == exact[0][copied].tolist()
     assert quick[1][copied].tolist() == exact[1][copied].tolist()
+
+
+def test_references_of_the_same_key_are_left_out(phantoms):
+    keys = [k // 2 for k in range(96)]
+    for candidates in (None, 20):
+        index, ncc = References(phantoms, candidates).closest(phantoms[:10], apart=(keys[:10], keys))
+        assert all(found // 2 != k // 2 for k, found in enumerate(index))
+        pairs = [[k, k + 1] for k in range(0, 10, 2)]
+        others = [closest(phantoms[pair], np.delete(phantoms, pair, 0), candidates)[1] for pair in pairs]
+        assert ncc == pytest.approx(np.concatenate(others))
+    index, ncc = References(phantoms[:4]).closest(phantoms[:4], apart=(["a"] * 4, ["a"] * 4))
+    assert ncc.tolist() == [0, 0, 0, 0]
 
 
 def test_a_memory_map_is_read_in_blocks(phantoms, tmp_path):
