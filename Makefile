@@ -68,6 +68,7 @@ bench: setup  ## the benchmarks behind every claim of speed
 	$(BIN)/python benchmarks/training_overheads.py
 	$(BIN)/python benchmarks/prepare_dicom.py
 	$(BIN)/python benchmarks/prepare_workers.py
+	$(BIN)/python benchmarks/copies.py
 
 clean:  ## remove results and stores; data, code and settings stay
 	rm -rf prepared studies registry synthetic reports checkpoints mlflow.db* optuna.db* .cache .locks

@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+import runpy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from altered import ALTERED, altered, mixture
 from mammogan.data.copies import COPY_NCC
 from mammogan.errors import EvaluationError
 from mammogan.evaluation.copies import Calibration, Copies, Reference, calibrate, check, find, threshold
+from real_sets import needs_real_sets
 from tile_of import tile_of
 from whole_images import read_pixels
 
@@ -242,3 +245,28 @@ def test_what_cannot_be_judged_is_refused(
 ):
     with pytest.raises(EvaluationError, match=message):
         attempt(reference, calibration)
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "benchmarks" / "copies.py"))
+
+
+def holds(table: dict[str, Any], found: float) -> None:
+    assert table["accused"] <= 0.01 * table["fresh"]
+    planted = table["planted_of_each_kind"]
+    assert {kind: n / planted for kind, n in table["found"].items() if n / planted < found} == {}
+    flagged = list(table["flagged_by_share_planted"].values())
+    assert flagged == pytest.approx([share * table["fresh"] for share in (0, 0.01, 0.05, 0.1)], abs=2)
+
+
+@pytest.mark.slow
+def test_the_table_of_phantoms_holds(benchmark):
+    holds(benchmark["table"](benchmark["phantoms"](240, 40, 200), originals=30), found=0.95)
+
+
+@pytest.mark.slow
+@needs_real_sets
+def test_the_table_of_real_mammograms_holds(benchmark):
+    holds(benchmark["table"](benchmark["cdd_cesm"](64, splits=4), originals=12), found=0.95)
+    holds(benchmark["table"](benchmark["cbis_ddsm"](64), originals=4), found=0.95)
