@@ -329,6 +329,32 @@ def ui(port: int) -> None:
     _become_mlflow(here.stores, "ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
 
 
+@cli.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of utility.json and utility.csv; utility/SOURCE when not given.",
+)
+def utility(sources: tuple[str, ...], out: Path | None) -> None:
+    r"""Say whether the images of SOURCE help a detector of `utility.label`, on patients whom it has not seen.
+
+    SOURCE is a model that draws by this label (dcgan, stylegan, models:/NAME@ALIAS, runs:/RUN_ID, a folder of a run) or
+    the folder of its set; else give one a class, VALUE=SOURCE, where a folder of images will do too.
+    Stopped, the same command goes on where it stood.
+
+    \b
+    Example: mammogan utility dcgan
+             mammogan utility 1=models:/with-cancer@champion 0=synthetic/without
+    """
+    from mammogan import utility_stage
+
+    here = config.checkout()
+    measured = utility_stage.utility(here, _load(here), sources, out)
+    click.echo("\n".join([*measured.utility.lines(), "", *measured.notes]))
+    click.echo(f"figures: {_relative(measured.folder, here.root)}")
+
+
 def _load(here: config.Checkout) -> config.Config:
     return config.load(here.root / "params.yaml")
 

@@ -191,6 +191,28 @@ class EvaluateConfig(Section):
     seed: Seed
 
 
+class UtilityConfig(Section):
+    """Whether synthetic images help a detector: which one, and how it is trained."""
+
+    label: Label
+    positive: Annotated[list[str], Field(min_length=1)]
+    negative: Annotated[list[str], Field(min_length=1)]
+    resolution: Literal[32, 64, 128, 256, 512]
+    per_real: Annotated[float, Field(gt=0, le=100)]
+    seeds: Annotated[int, Field(ge=3, le=100)]
+    epochs: Positive
+    batch_size: Annotated[int, Field(ge=2, multiple_of=2)]
+    lr: LearningRate
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _a_contrast(self) -> Self:
+        both = sorted(set(self.positive) & set(self.negative))
+        if both:
+            raise ValueError(f"{', '.join(both)} stands in positive and in negative; a value is one or the other")
+        return self
+
+
 class Factors(Section):
     """The levels of each factor of the design, in the order of the array's columns."""
 
@@ -249,6 +271,7 @@ class Config(Section):
     prepare: PrepareConfig
     train: TrainConfig
     evaluate: EvaluateConfig
+    utility: UtilityConfig
     study: StudyConfig
     register_: RegisterConfig = Field(alias="register")  # the bare name belongs to pydantic's metaclass
     generate: GenerateConfig
