@@ -28,7 +28,7 @@ def utility_config(**changes: Any) -> UtilityConfig:
         "resolution": 32,
         "per_real": 1.0,
         "seeds": 3,
-        "epochs": 2,
+        "epochs": 1,
         "batch_size": 8,
         "lr": 0.003,
         "seed": 0,

@@ -37,7 +37,7 @@ def measure(sets, tmp_path):
     return run
 
 
-UPDATES = 2 * 32 // 8
+UPDATES = 32 // 8
 
 
 def test_four_kinds_of_classifiers_with_three_seeds_each(measure, tmp_path):
@@ -84,7 +84,7 @@ def test_another_generator_shares_the_classifiers_of_the_real_images(measure):
     assert len(told) == 6 * UPDATES
 
 
-@pytest.mark.parametrize("changes", [{"lr": 0.004}, {"seed": 7}, {"test": blobs(24, seed=8)}])
+@pytest.mark.parametrize("changes", [{"lr": 0.004}, {"test": blobs(24, seed=8)}])
 def test_what_decides_a_classifier_makes_it_anew(measure, changes):
     measure()
     _, told = measure(**changes)
@@ -103,8 +103,8 @@ def test_copies_of_the_real_images_gain_exactly_nothing(measure, sets):
 def test_wrong_labels_harm_and_right_ones_do_not(measure, sets):
     synthetic = sets[2]
     wrong = Labelled(synthetic.images, ~synthetic.labels, synthetic.patients)
-    right, _ = measure(epochs=10)
-    bad, _ = measure(synthetic=wrong, epochs=10)
+    right, _ = measure(epochs=6)
+    bad, _ = measure(synthetic=wrong, epochs=6)
     assert right.of("mixed").auc.value > bad.of("mixed").auc.value
     assert right.of("synthetic").auc.value > 0.9
     assert bad.of("synthetic").auc.value < 0.1

@@ -106,7 +106,7 @@ class Utility:
         assert gain is not None, "only the baseline has none"
         figures = (
             f"AUC {result.auc.value:.3f} against {self.of(BASELINE).auc.value:.3f}, difference {gain.value:+.3f} "
-            f"[{gain.low:+.3f}, {gain.high:+.3f}], p {result.p_auc:.3f}"
+            f"[{gain.low:+.3f}, {gain.high:+.3f}], p {_p(result.p_auc)}"
         )
         fewest = min(self.n_patients_with, self.n_patients_without)
         if gain.smallest == 0:
@@ -169,7 +169,11 @@ def _row(result: Result) -> str:
 def _gain(gain: Estimate | None, p: float | None) -> str:
     if gain is None or p is None:
         return " " * 31
-    return f"{f'{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]':>24} {p:6.3f}"
+    return f"{f'{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]':>24} {_p(p):>6}"
+
+
+def _p(p: float | None) -> str:
+    return "" if p is None else f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
 def _blank(*values: float | str | None) -> list[float | str]:
