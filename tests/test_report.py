@@ -44,7 +44,7 @@ def trials_of(fids: list[float]) -> pd.DataFrame:
             "retries": 0,
             "run_id": [f"ab{row:030x}" for row in range(1, n + 1)],
             "seed": 0,
-            "precision": "fp32",
+            "number_format": "fp32",
         }
     )
 

@@ -145,16 +145,16 @@ def test_images_of_other_values_are_left_out_and_counted(here):
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
-        (["nowhere"], "nowhere is no folder, file or model; give dcgan"),
+        (["nowhere"], "nowhere is no file, folder, model or run; name dcgan"),
         (["2=made-1", "0=made-0"], "'2' is no value of utility.positive or utility.negative, which are 1, 0"),
         (["1=made-1"], "no source for cancer 0, only for 1; add 0=SOURCE"),
         (["1=made-1", "1=made-0"], "there is another source for cancer 1; give one for each"),
         (["made-1"], "made-1 does not say which of its images show cancer 1"),
         (["1=few", "0=made-0"], "few holds 2 images of cancer 1, and utility.per_real 1 asks for 8"),
-        (["1=large", "0=made-0"], r"000.png is \(64, 64\) and prepared/ holds 32 px"),
-        (["1=broken", "0=made-0"], "000.png is missing or damaged"),
+        (["1=large", "0=made-0"], "large has images of 64 px and prepared/ holds 32 px"),
+        (["1=broken", "0=made-0"], "000.png cannot be read as a PNG"),
         (["run"], "run is unconditional, so nobody knows .* train one with train.condition: cancer"),
-        (["1=models:/none@champion", "0=made-0"], "looking for the generator models:/none@champion failed"),
+        (["1=models:/none@champion", "0=made-0"], "knows no champion of none"),
     ],
 )
 def test_a_source_that_will_not_do_is_one_message(here, folders, small_config, sources, message):
@@ -174,7 +174,7 @@ def test_a_generator_of_another_label_or_size_is_one_message(here, small_config)
     with pytest.raises(DataError, match="run is conditional on view, so nobody knows"):
         utility(here, settings_of(here), [source], None)
     generator_file(here, small_config, CANCER, resolution=64)
-    with pytest.raises(DataError, match="run draws 64 px and prepared/ holds 32 px"):
+    with pytest.raises(DataError, match="run has images of 64 px and prepared/ holds 32 px"):
         utility(here, settings_of(here), [source], None)
 
 

@@ -66,7 +66,7 @@ class ModelResults:
 
     trials: one row a trial: row, the factors, fid, state, kid, floor, fid_at_floor_n, floor_n, ratio, n_real,
     n_fake, spread, spread_real, collapsed, images_per_s, elapsed_s, peak_memory_mb, gflop_per_image, retries,
-    run_id, seed, precision, best_fid, best_n_images (of the best checkpoint); only row, the factors and fid must be
+    run_id, seed, number_format, best_fid, best_n_images (of the best checkpoint); only row, the factors and fid must be
     there.
     effects: the frame of `design.analysis.main_effects`. best: best.json, of which "row" is read.
     audit: remarks on the array; conclusion: what the effects say and cannot say; both plain text.
@@ -581,7 +581,7 @@ def _provenance(
     ]
     for name in names:
         row = best[name]
-        for label, column in (("MLflow run", "run_id"), ("seed", "seed"), ("precision", "precision")):
+        for label, column in (("MLflow run", "run_id"), ("seed", "seed"), ("number format", "number_format")):
             if _has(row, column):
                 rows.append([f"best {_title(name)}, {label}", f"`{_code(str(row[column]))}`"])
         rows += [

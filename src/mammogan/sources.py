@@ -81,7 +81,7 @@ def find(here: Checkout, settings: Config, name: str) -> Source:
         DataError: a file or folder that is missing or is none of these.
         TrackingError: a model or run that the store does not have.
     """
-    file = weights_of(here, settings, name)
+    file = _weights_of(here, settings, name)
     if file is None:
         folder = Path(name)
         images = read_images(folder / "images" if (folder / "images").is_dir() else folder)
@@ -90,7 +90,7 @@ def find(here: Checkout, settings: Config, name: str) -> Source:
     return Source(name, G.resolution, G=G)
 
 
-def weights_of(here: Checkout, settings: Config, name: str) -> Path | None:
+def _weights_of(here: Checkout, settings: Config, name: str) -> Path | None:
     """The file of the generator that `name` means, as in `find`; None for a folder of images.
 
     Raises:

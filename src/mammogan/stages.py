@@ -539,7 +539,8 @@ def _columns(section: TrainConfig, result: RunResult) -> dict[str, Any]:
         "copies": result.copies,
         "best_fid": result.best_fid,
         "best_n_images": result.best_n_images,
-        **{name: getattr(result, name) for name in COST},
+        **{name: getattr(result, name) for name in COST if name != "precision"},
+        "number_format": result.precision,  # `precision` is the score
         "seed": section.seed,
         "run_id": result.run_id,
     }

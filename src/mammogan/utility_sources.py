@@ -7,19 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from mammogan.config import Checkout, Config, UtilityConfig
 from mammogan.data.tiles import Tiles, to_8_bits
 from mammogan.errors import DataError
 from mammogan.evaluation.utility import Labelled
-from mammogan.models import Generator, store
+from mammogan.models import Generator
 from mammogan.serving.sample import sample
-from mammogan.sources import weights_of
-from mammogan.training.precision import choose_device
+from mammogan.sources import find
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _DRAWN_AT_ONCE = 64
 
 Draw = Callable[[int], NDArray[np.uint8]]  # so many images (n, H, W)
@@ -98,15 +95,16 @@ def _opened(here: Checkout, settings: Config, source: str, resolution: int) -> d
     if value and value not in (*section.positive, *section.negative):
         known = ", ".join((*section.positive, *section.negative))
         raise DataError(f"{source}: {value!r} is no value of utility.positive or utility.negative, which are {known}")
-    weights = weights_of(here, settings, place)
-    if weights is None:
-        return _of_folder(section, source, value, Path(place), resolution)
-    G = store.load(weights).to(choose_device(settings.train))
-    if G.resolution != resolution:
+    found = find(here, settings, place)
+    if found.resolution != resolution:
         raise DataError(
-            f"{place} draws {G.resolution} px and prepared/ holds {resolution} px; set prepare.resolution to "
-            f"{G.resolution} and run `mammogan prepare`"
+            f"{place} has images of {found.resolution} px and prepared/ holds {resolution} px; "
+            f"set prepare.resolution to {found.resolution} and run `mammogan prepare`"
         )
+    if found.G is None:
+        assert found.images is not None, "a source is a generator or a folder"
+        return _of_folder(section, source, value, Path(place), found.images)
+    G = found.G
     if G.classes is not None and G.classes.label == section.label:
         names = G.classes.values  # noqa: PD011
         if value and value not in names:
@@ -144,49 +142,38 @@ def _drawing(G: Generator, seed: int, number: int | None, value: str) -> Draw:
     return draw
 
 
-def _of_folder(section: UtilityConfig, source: str, value: str, folder: Path, resolution: int) -> dict[str, Draw]:
-    """What reads the images of each value in a folder: of one value, or with the table of `mammogan generate`."""
-    table = folder / "manifest.csv"
+def _of_folder(
+    section: UtilityConfig, source: str, value: str, folder: Path, images: NDArray[np.uint8]
+) -> dict[str, Draw]:
+    """What chooses among the images of each value in a folder: of one value, or by the table of `mammogan generate`."""
     if value:
-        inside = folder / "images" if (folder / "images").is_dir() else folder
-        files = {value: sorted(path for path in inside.iterdir() if path.suffix.lower() in _PICTURES)}
-    else:
-        manifest = pd.read_csv(table, dtype=str, keep_default_na=False) if table.is_file() else pd.DataFrame()
-        if section.label not in manifest or "file" not in manifest:
-            raise DataError(
-                f"{source} does not say which of its images show {section.label} {section.positive[0]} (no "
-                f"manifest.csv with the columns file and {section.label}); give a folder a class: "
-                f"{section.positive[0]}=FOLDER {section.negative[0]}=FOLDER"
-            )
-        files = {str(name): [folder / file for file in rows["file"]] for name, rows in manifest.groupby(section.label)}
-    return {name: _reading(section, folder, name, of_value, resolution) for name, of_value in files.items()}
+        return {value: _choosing(section, folder, value, images)}
+    table = folder / "manifest.csv"
+    manifest = pd.read_csv(table, dtype=str, keep_default_na=False) if table.is_file() else pd.DataFrame()
+    if section.label not in manifest or "file" not in manifest:
+        raise DataError(
+            f"{source} does not say which of its images show {section.label} {section.positive[0]} (no manifest.csv "
+            f"with the columns file and {section.label}); give a folder a class: {section.positive[0]}=FOLDER "
+            f"{section.negative[0]}=FOLDER"
+        )
+    if len(manifest) != len(images):
+        raise DataError(
+            f"{table} names {len(manifest)} images and the folder holds {len(images)}; run `mammogan generate` again"
+        )
+    values = manifest.sort_values("file")[section.label].to_numpy()
+    return {str(name): _choosing(section, folder, str(name), images[values == name]) for name in sorted(set(values))}
 
 
-def _reading(section: UtilityConfig, folder: Path, value: str, files: Sequence[Path], resolution: int) -> Draw:
+def _choosing(section: UtilityConfig, folder: Path, value: str, images: NDArray[np.uint8]) -> Draw:
     def draw(n: int) -> NDArray[np.uint8]:
-        if len(files) < n:
+        if len(images) < n:
             raise DataError(
-                f"{folder} holds {len(files)} images of {section.label} {value}, and utility.per_real "
+                f"{folder} holds {len(images)} images of {section.label} {value}, and utility.per_real "
                 f"{section.per_real:g} asks for {n}; make more, or set it lower"
             )
-        chosen = np.sort(np.random.default_rng(section.seed).choice(len(files), n, replace=False))
-        return np.stack([_picture(files[index], resolution) for index in chosen])
+        return images[np.sort(np.random.default_rng(section.seed).choice(len(images), n, replace=False))]
 
     return draw
-
-
-def _picture(file: Path, resolution: int) -> NDArray[np.uint8]:
-    """One grey image of a file, uint8 (H, W); of colours their luminance."""
-    try:
-        with Image.open(file) as image:
-            pixels = np.asarray(image if image.mode in ("L", "I;16") else image.convert("L"))
-    except (OSError, ValueError, SyntaxError) as err:
-        raise DataError(f"{file} is missing or damaged ({type(err).__name__}); make the set again") from None
-    if pixels.shape != (resolution, resolution):
-        raise DataError(
-            f"{file} is {pixels.shape} and prepared/ holds {resolution} px; synthetic and real images must be cut alike"
-        )
-    return to_8_bits(pixels if pixels.dtype == np.uint16 else pixels.astype(np.uint8))
 
 
 def _allotted(n: int, shares: Sequence[int]) -> list[int]:
