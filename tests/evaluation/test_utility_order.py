@@ -33,11 +33,11 @@ def test_the_committed_table_holds_every_order():
 
 def test_synthetic_sets_are_what_they_are_called(benchmark):
     train = benchmark.phantoms(4, 1)
-    sets = benchmark.synthetic_sets(train, 12, 100)
+    sets = benchmark.synthetic_sets(train, 10, 100)
     fresh = sets["perfect"]
-    assert {len(one.labels) for one in sets.values()} == {24}
-    assert all(one.labels.sum() == 12 for one in sets.values())
-    assert (sets["mislabelled"].labels != fresh.labels).sum() == 8
+    assert {len(one.labels) for one in sets.values()} == {20}
+    assert all(one.labels.sum() == 10 for one in sets.values())
+    assert (sets["mislabelled"].labels != fresh.labels).sum() == 6
     assert (sets["swapped"].labels != fresh.labels).all()
     assert len({image.tobytes() for image in sets["collapsed"].images}) == benchmark.LEFT_OVER
     real = {image.tobytes() for image in train.images}

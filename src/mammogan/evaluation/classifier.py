@@ -3,7 +3,7 @@
 Four stages of 3 x 3 convolutions, each halving the image, then the mean and the maximum of every channel: the mean
 sees what is spread over the breast, such as density, the maximum what is in one place, such as a mass. Groups are
 normalised within an image (Wu and He 2018, arXiv:1803.08494), so no statistic of synthetic images is carried over to
-real ones, as batch norm would do. About 75,000 weights; docs/utility.md says why so few.
+real ones, as batch norm would do. 79,089 weights; docs/utility.md says why so few.
 """
 
 from collections.abc import Callable
