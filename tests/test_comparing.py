@@ -42,6 +42,13 @@ def test_sides_that_never_vary_are_equal_or_not() -> None:
     assert chance_of_equal(ones, measured([2.0] * 5)) == 0
 
 
+def test_a_jackknifes_interval_is_taken_as_normal() -> None:
+    a, b = (
+        replace(measured([1.0] * 5, "kid"), value=value, low=value - 1.96, high=value + 1.96) for value in (1.0, 4.0)
+    )
+    assert chance_of_equal(a, b) == pytest.approx(2 * stats.norm.sf(3 / 2**0.5), rel=1e-3)
+
+
 def test_a_measure_without_interval_cannot_be_compared() -> None:
     with pytest.raises(EvaluationError, match=r"fid has no interval.*assess\.draws"):
         chance_of_equal(replace(measured([1.0, 2.0] * 3), low=None), measured([1.0, 2.0] * 3))

@@ -177,7 +177,7 @@ def _bar(what: str, total: int) -> Iterator[Callable[[int, int], None]]:
 
         def progress(done: int, of: int) -> None:
             if of != bar.total:
-                bar.reset(of)
+                bar.n, bar.total = 0, of
             bar.update(done - bar.n)
 
         yield progress

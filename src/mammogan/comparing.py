@@ -105,7 +105,8 @@ def chance_of_equal(a: Measure, b: Measure) -> float:
     gap, variance = abs(a.value - b.value), sd_a**2 + sd_b**2
     if variance == 0:
         return float(gap == 0)
-    degrees = variance**2 / (sd_a**4 / df_a + sd_b**4 / df_b)
+    spread = sd_a**4 / df_a + sd_b**4 / df_b
+    degrees = variance**2 / spread if spread else math.inf
     return float(2 * stats.t.sf(gap / math.sqrt(variance), degrees))
 
 
