@@ -209,7 +209,7 @@ def test_an_assigned_row_carries_values_and_level_numbers_from_one():
 
 
 def test_an_unknown_array_is_answered_with_the_known_ones():
-    with pytest.raises(DesignError, match="'l99'; choose one of: l4, l8, l9, .*, l81, paper"):
+    with pytest.raises(DesignError, match=r"'l99'; choose one of: l4, l8, l9, .*, l81, paper"):
         find_array("l99")
 
 

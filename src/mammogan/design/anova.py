@@ -74,13 +74,12 @@ def anova(
     table = pd.DataFrame(
         [*lines, (ERROR, error_df, error_ss), (TOTAL, total_df, total)], columns=["source", "df", "ss"]
     )
-    return _tested(table, in_error)
+    return _tested(table, in_error, error_df, error_ss, total)
 
 
-def _tested(table: pd.DataFrame, in_error: Collection[str]) -> pd.DataFrame:
-    by_source = table.set_index("source")
-    error_df, error_ss = (float(by_source.loc[ERROR, name]) for name in ("df", "ss"))
-    total = float(by_source.loc[TOTAL, "ss"])
+def _tested(
+    table: pd.DataFrame, in_error: Collection[str], error_df: int, error_ss: float, total: float
+) -> pd.DataFrame:
     table["ms"] = table["ss"] / table["df"].where(table["df"] > 0)
     error_ms = error_ss / error_df if error_df else np.nan
     tested = ~table["source"].isin([*in_error, ERROR, TOTAL])

@@ -110,7 +110,7 @@ def _separability(effects: pd.DataFrame, rows: Trials, error: Error) -> list[str
             verdict = f"{together[best]} is better than {beaten}, not separable from {tied}"
         else:
             verdict = f"not separable; {together[best]} has the best mean, but no difference from {tied} is shown"
-        said.append(f"{subject[0].upper()}{subject[1:]}: {verdict} (p = {_p(float(lines['p'].iloc[0]))}).")
+        said.append(f"{subject[0].upper()}{subject[1:]}: {verdict} ({_p(float(lines['p'].iloc[0]))}).")
     return [*said, "Levels are compared by Tukey's method, 5 % of false alarms for each factor."]
 
 
@@ -141,7 +141,7 @@ def _misfit(rows: Trials) -> list[str]:
     if p is None or p >= ALPHA:
         return []
     return [
-        f"The rows differ by more than main effects and chance explain (p = {_p(p)}): factors interact, so a level "
+        f"The rows differ by more than main effects and chance explain ({_p(p)}): factors interact, so a level "
         f"that is best on average need not be best in the best combination."
     ]
 
@@ -163,7 +163,7 @@ def _prediction(best: Prediction, rows: Trials, response: str) -> str:
 
 
 def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.2g}"
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
 
 
 def _or(items: list[str]) -> str:

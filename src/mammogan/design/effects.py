@@ -66,7 +66,7 @@ def main_effects_of(rows: Trials) -> pd.DataFrame:
                 "delta": np.ptp(ratios),
                 "p": p_values[factor],
                 "best": level == ratios.argmax(),
-                "apart_from": ", ".join(str(values[other]) for other in np.flatnonzero(apart[level])),
+                "apart_from": ", ".join(str(value) for value, differs in zip(values, apart[level], strict=True) if differs),
                 "aliased_with": ", ".join(aliased),
             }
             for level, member in enumerate(members)

@@ -47,7 +47,7 @@ def overlaps(spaces: Sequence[Space]) -> NDArray[np.float64]:
     found = np.zeros((len(spaces), len(spaces)))
     held = np.flatnonzero(sizes)
     if len(held):
-        stacked = np.hstack([spaces[number] for number in held])
+        stacked = np.hstack([space for space in spaces if space.shape[1]])
         starts = np.concatenate([[0], np.cumsum(sizes[held])[:-1]])
         squares = np.square(stacked.T @ stacked)
         sums = np.add.reduceat(np.add.reduceat(squares, starts, axis=0), starts, axis=1)

@@ -101,7 +101,7 @@ class Array:
         return [pair for pair in combinations(columns, 2) if self._move_together(*pair)]
 
     def _move_together(self, a: int, b: int) -> bool:
-        return np.count_nonzero(self.pair_counts(a, b)) == self.n_levels[a] == self.n_levels[b]
+        return int(np.count_nonzero(self.pair_counts(a, b))) == self.n_levels[a] == self.n_levels[b]
 
     @cached_property
     def _pairs(self) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ The trials frame has the columns row, the factors, the response, and optionally 
 count. Each row has the same number of lines: its replicates.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -34,12 +34,13 @@ class Trials:
     @property
     def mean(self) -> NDArray[np.float64]:
         """Mean response of each row, (rows,)."""
-        return self.responses.mean(axis=1)
+        mean: NDArray[np.float64] = self.responses.mean(axis=1)
+        return mean
 
     @property
     def replicates(self) -> int:
         """How often each row was run."""
-        return self.responses.shape[1]
+        return int(self.responses.shape[1])
 
     @cached_property
     def aliases(self) -> list[tuple[str, str]]:
@@ -72,7 +73,7 @@ def read_trials(
     counts = by_row.size()
     numbers = counts.index.to_numpy()
     if len(set(counts)) != 1:
-        few = [int(number) for number, count in counts.items() if count < counts.max()]
+        few = numbers[(counts < counts.max()).to_numpy()].tolist()
         raise DesignError(
             f"rows have between {counts.min()} and {counts.max()} replicates, too few in rows {few}; "
             f"complete the study first"
@@ -121,19 +122,20 @@ def _insist_on_all_rows(
     names = list(factors)
     leaks = " and ".join(f"{names[a]} with {names[b]}" for a, b in leaking)
     mixed = f"the main effects leak into each other ({leaks})" if leaking else "some levels lack rows"
-    raise DesignError(f"{_gone(gaps)}{mixed}{_lost(levels, names)}, so main effects would be biased; {_fill(gaps)}")
+    raise DesignError(f"{_gone(gaps)}{mixed}{_lost(levels, names, alias)}, so main effects would be biased; {_fill(gaps)}")
 
 
 def _table(levels: NDArray[np.int64]) -> Array:
     return Array("the trials", tuple(tuple(row) for row in levels.tolist()), "")
 
 
-def _lost(levels: NDArray[np.int64], names: Sequence[str]) -> str:
-    """Which main effects the rows that are left cannot tell from the others at all."""
+def _lost(levels: NDArray[np.int64], names: Sequence[str], alias: Collection[tuple[int, int]]) -> str:
+    """Which main effects the rows that are left cannot tell from all the others, whole columns apart."""
     mains = [spaces.main_effect(column) for column in levels.T]
     lost = []
     for number, name in enumerate(names):
-        others = [space for index, space in enumerate(mains) if index != number]
+        partners = {number} | {a + b - number for a, b in alias if number in (a, b)}
+        others = [space for index, space in enumerate(mains) if index not in partners]
         if others and spaces.left_of(mains[number], spaces.joined(*others)).shape[1] < mains[number].shape[1]:
             lost.append(name)
     return f" and the effect of {', '.join(lost)} is lost" if lost else ""
