@@ -17,6 +17,7 @@ from mammogan.design.analysis import (
     signal_to_noise,
 )
 from mammogan.design.arrays import ARRAYS
+from mammogan.design.effects import studentised_range
 
 
 def frame(array: str, factors: dict[str, list[int]], *replicates: list[float], columns: list[int] | None = None):
@@ -224,6 +225,14 @@ def test_ratios_by_their_definitions_on_numbers_that_can_be_done_by_hand():
     assert signal_to_noise(responses, "larger")[0] == pytest.approx(2.967, abs=5e-4)  # mean of 1 and 0.01 is 0.505
     assert signal_to_noise(np.array([[8.0, 12.0]]), "nominal I")[0] == pytest.approx(-9.031, abs=5e-4)  # s^2 = 8
     assert signal_to_noise(np.array([[8.0, 12.0]]), "nominal II")[0] == pytest.approx(10.969, abs=5e-4)  # 100 / 8
+
+
+@pytest.mark.parametrize(
+    ("levels", "df", "q"), [(2, 10, 3.15), (3, 4, 5.04), (3, 12, 3.77), (3, 60, 3.40), (4, 10, 4.33), (5, 20, 4.23)]
+)
+def test_the_studentised_range_is_that_of_the_printed_tables(levels, df, q):
+    """Upper 5 % points: Montgomery, Design and Analysis of Experiments, appendix; Pearson and Hartley's tables."""
+    assert studentised_range(levels, df) == pytest.approx(q, abs=0.0051)
 
 
 def test_statsmodels_gives_the_same_table():

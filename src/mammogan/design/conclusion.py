@@ -8,7 +8,16 @@ import numpy as np
 import pandas as pd
 
 from mammogan.design.anova import REPLICATES, Error
-from mammogan.design.effects import ALPHA, Factors, groups, levels_apart, main_effects_of, sn_contrasts, sn_error
+from mammogan.design.effects import (
+    ALPHA,
+    Factors,
+    groups,
+    levels_apart,
+    main_effects_of,
+    smallest_difference,
+    sn_contrasts,
+    sn_error,
+)
 from mammogan.design.prediction import Prediction, misfit, predict_best_of
 from mammogan.design.signal_to_noise import Goal
 from mammogan.design.trials import Trials, read_trials
@@ -111,7 +120,12 @@ def _separability(effects: pd.DataFrame, rows: Trials, error: Error) -> list[str
         else:
             verdict = f"not separable; {together[best]} has the best mean, but no difference from {tied} is shown"
         said.append(f"{subject[0].upper()}{subject[1:]}: {verdict} ({_p(float(lines['p'].iloc[0]))}).")
-    return [*said, "Levels are compared by Tukey's method, 5 % of false alarms for each factor."]
+    needed = sorted({round(smallest_difference(rows, column, error), 1) for column in range(len(rows.factors))})
+    return [
+        *said,
+        f"Levels are compared by Tukey's method, 5 % of false alarms for each factor: a difference is shown from "
+        f"{_or([f'{difference:.1f}' for difference in needed])} dB on.",
+    ]
 
 
 def _levels_of(names: list[str], rows: Trials) -> list[str]:

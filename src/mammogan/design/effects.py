@@ -66,7 +66,9 @@ def main_effects_of(rows: Trials) -> pd.DataFrame:
                 "delta": np.ptp(ratios),
                 "p": p_values[factor],
                 "best": level == ratios.argmax(),
-                "apart_from": ", ".join(str(value) for value, differs in zip(values, apart[level], strict=True) if differs),
+                "apart_from": ", ".join(
+                    str(value) for value, differs in zip(values, apart[level], strict=True) if differs
+                ),
                 "aliased_with": ", ".join(aliased),
             }
             for level, member in enumerate(members)
@@ -217,10 +219,20 @@ def levels_apart(rows: Trials, column: int, error: Error | None) -> NDArray[np.b
     if error is None:
         return np.zeros((len(n), len(n)), bool)
     ratios = np.bincount(rows.levels[:, column], weights=rows.sn_db) / n
-    scale = np.sqrt(error.variance / 2 * (1 / n[:, None] + 1 / n[None, :]))
-    needed = studentised_range(len(n), error.df) * scale
-    apart: NDArray[np.bool_] = np.abs(np.subtract.outer(ratios, ratios)) > needed
+    apart: NDArray[np.bool_] = np.abs(np.subtract.outer(ratios, ratios)) > _needed(n, error)
     return apart
+
+
+def smallest_difference(rows: Trials, column: int, error: Error) -> float:
+    """From which difference on, in dB, any two levels of one factor are shown to differ; see `levels_apart`."""
+    needed = _needed(np.bincount(rows.levels[:, column]), error)
+    return float(needed[~np.eye(len(needed), dtype=bool)].max())
+
+
+def _needed(n: NDArray[np.int64], error: Error) -> NDArray[np.float64]:
+    scale = np.sqrt(error.variance / 2 * (1 / n[:, None] + 1 / n[None, :]))
+    needed: NDArray[np.float64] = studentised_range(len(n), error.df) * scale
+    return needed
 
 
 def _half_width(n: NDArray[np.int64], error: Error | None) -> NDArray[np.float64]:

@@ -122,7 +122,9 @@ def _insist_on_all_rows(
     names = list(factors)
     leaks = " and ".join(f"{names[a]} with {names[b]}" for a, b in leaking)
     mixed = f"the main effects leak into each other ({leaks})" if leaking else "some levels lack rows"
-    raise DesignError(f"{_gone(gaps)}{mixed}{_lost(levels, names, alias)}, so main effects would be biased; {_fill(gaps)}")
+    raise DesignError(
+        f"{_gone(gaps)}{mixed}{_lost(levels, names, alias)}, so main effects would be biased; {_fill(gaps)}"
+    )
 
 
 def _table(levels: NDArray[np.int64]) -> Array:
