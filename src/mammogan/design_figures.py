@@ -82,7 +82,7 @@ def half_normal(frame: pd.DataFrame, margin: float) -> bytes:
     out = frame["stands_out"].astype(bool).to_numpy()
     axes.scatter(sizes[~out], quantiles[~out], s=36, facecolors="white", edgecolors=_BLUE, linewidths=1.4, zorder=3)
     axes.scatter(sizes[out], quantiles[out], s=48, color=_ORANGE, zorder=3)
-    edge = 1.05 * max(sizes.max(), margin)
+    edge = 1.05 * max(sizes.max(), margin) or 1.0
     for number, name in enumerate(frame["name"]):
         if out[number] or number >= len(frame) - 4:
             left = sizes[number] > 0.4 * edge

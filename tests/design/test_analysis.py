@@ -162,6 +162,14 @@ def test_equal_responses_show_no_effect():
     assert "shows no effect of any factor" in conclusion(trials_of("l9", [5.0] * 9), FACTORS)
 
 
+def test_equal_responses_leave_nothing_to_test_and_nothing_to_warn_of():
+    found = analyse(pd.concat([trials_of("l9", [5.0] * 9)] * 2), FACTORS)
+    assert found.effects["p"].isna().all()
+    assert found.effects["delta"].tolist() == [0] * 9
+    assert not found.contrasts["stands_out"].any()
+    assert found.best.interval() is None
+
+
 def test_replicates_are_gathered_by_row():
     first, second = trials_of("l9", [3.0] * 9), trials_of("l9", [4.0] * 9)
     effects = main_effects(pd.concat([first, second]), FACTORS)
@@ -273,6 +281,19 @@ def test_rows_that_differ_by_more_than_main_effects_and_chance_are_called_an_int
     two = {name: FACTORS[name] for name in ("lr", "batch_size")}
     assert "factors interact" in conclusion(trials, two)
     assert "factors interact" not in conclusion(noisy(0.0, 0.3, replicates=2), two)
+
+
+def test_the_misfit_of_the_model_widens_the_interval_and_does_not_average_out_over_new_runs():
+    trials = noisy(0.0, 0.3, replicates=2)
+    trials.loc[trials["row"].isin([1, 5, 9]), "fid"] *= 4
+    best = predict_best(trials, {name: FACTORS[name] for name in ("lr", "batch_size")})
+    assert best.error.source == "left over"
+    assert best.noise.source == "replicates"
+    long_run, many, two, one = (high - low for low, high in (best.interval(), *map(best.interval_of, (1000, 2, 1))))
+    assert long_run < many < two < one
+    of_two = best.error.variance * (1 / best.n_eff + 1)
+    assert two / long_run == pytest.approx(np.sqrt(of_two / (best.error.variance / best.n_eff)))
+    assert many == pytest.approx(two, rel=0.01)  # the noise is small beside the misfit
 
 
 def test_a_saturated_table_run_once_has_no_error_and_falls_back_on_the_size_of_its_contrasts():

@@ -28,7 +28,8 @@ class Prediction:
     `response` is the constant response that has the S/N ratio `sn_db`, and `mean` what the additive model of the mean
     responses expects; for nominal goals both are the latter. `row` is the row that already has these levels, or None if
     they have never been run together. `n_eff`: effective replications, how many rows the expectation is worth. `error`
-    is that of one row, None where there is no estimate; `replicates` is how many runs made a row.
+    is that of one row, None where there is no estimate, and `noise` the part of it that replicates show; `replicates`
+    is how many runs made a row.
     """
 
     levels: dict[str, Any]
@@ -38,16 +39,22 @@ class Prediction:
     row: int | None
     n_eff: float
     error: Error | None
+    noise: Error | None
     replicates: int
     goal: Goal
 
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval in dB for the ratio that these levels have in the long run, should the model hold."""
-        return self._interval(1 / self.n_eff)
+        return self._interval(0.0)
 
     def interval_of(self, runs: int) -> tuple[float, float] | None:
         """The 95 % interval in dB for the ratio of `runs` new runs of these levels, should the model hold."""
-        return self._interval(1 / self.n_eff + self.replicates / runs)
+        if self.error is None:
+            return None
+        times = self.replicates / runs
+        if self.noise is None or self.noise == self.error:
+            return self._interval(self.error.variance * times)
+        return self._interval(self.error.variance + self.noise.variance * (times - 1))  # a misfit does not average out
 
     def responses(self, interval: tuple[float, float]) -> tuple[float, float] | None:
         """An interval in dB as one of constant responses, in ascending order; None for nominal goals."""
@@ -55,10 +62,11 @@ class Prediction:
         numbers = sorted(end for end in ends if end is not None)
         return (numbers[0], numbers[1]) if len(numbers) == 2 else None
 
-    def _interval(self, times: float) -> tuple[float, float] | None:
+    def _interval(self, variance: float) -> tuple[float, float] | None:
         if self.error is None:
             return None
-        half = float(stats.t.ppf(1 - ALPHA / 2, self.error.df) * np.sqrt(self.error.variance * times))
+        total = self.error.variance / self.n_eff + variance
+        half = float(stats.t.ppf(1 - ALPHA / 2, self.error.df) * np.sqrt(total))
         return self.sn_db - half, self.sn_db + half
 
 
@@ -136,6 +144,7 @@ def _predict(rows: Trials, wanted: NDArray[np.int64], using: Collection[str] | N
         row=int(rows.numbers[same[0]]) if len(same) else None,
         n_eff=float(1 / (weights @ weights)),
         error=_error_of_the_model(rows),
+        noise=replicate_error(rows),
         replicates=rows.replicates,
         goal=rows.goal,
     )
