@@ -248,6 +248,28 @@ def noisy(effect_db: float, noise_db: float, replicates: int, seed: int = 0) -> 
     )
 
 
+def test_the_error_of_a_ratio_is_the_spread_of_its_runs_over_the_root_of_their_number():
+    calm = [trials_of("l9", [10 ** ((level_db + side) / 20) for level_db in range(9)]) for side in (-1.0, 1.0)]
+    # two runs at +-1 dB: variance 2, of their ratio 2 / 2
+    assert "chance moves the S/N ratio of a row by 1 dB (standard deviation, 9 deg" in conclusion(
+        pd.concat(calm), FACTORS
+    )
+    best = predict_best(pd.concat(calm), FACTORS)
+    assert best.error.variance == pytest.approx(1.0)
+    half = (best.interval_of(2)[1] - best.interval_of(2)[0]) / 2
+    assert half == pytest.approx(2.262 * np.sqrt(7 / 9 + 1), rel=1e-3)  # t(0.975, 9) = 2.262
+
+
+def test_new_runs_far_from_the_prediction_do_not_confirm_it():
+    trials = noisy(3.0, 1.0, replicates=2)
+    best = predict_best(trials, FACTORS)
+    near, far = confirm(best, [best.response]), confirm(best, [10 * best.response])
+    assert near.confirmed
+    assert near.sentence.endswith(": confirmed.")
+    assert far.confirmed is False
+    assert "not confirmed: factors interact, or the noise has changed" in far.sentence
+
+
 def test_a_large_effect_is_told_from_noise_by_replicates_and_the_others_are_not_separable():
     text = conclusion(noisy(6.0, 0.5, replicates=3), FACTORS)
     assert "Learning rate: 0.0001 is better than 0.0002 or 0.0003 (p < 0.001)." in text

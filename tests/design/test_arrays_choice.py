@@ -63,6 +63,17 @@ def test_few_factors_stand_where_their_interactions_are_clear_of_all_main_effect
     assert len(choose(of(5, 2)).clear) == 4  # more than the 0 of columns 1 to 5
 
 
+def test_merged_columns_too_leave_interactions_clear_where_they_can():
+    plan = choose({name: [1, 2, 3, 4] for name in "ab"} | of(4, 2))
+    assert plan.base == "l16"
+    assert len(plan.clear) == 4  # sharing fewest columns among interactions alone would leave 2
+
+
+def test_interactions_that_are_asked_for_do_not_cost_a_larger_array_where_they_fit():
+    plan = choose(of(7, 2), [("f0", "f1"), ("f0", "f3"), ("f0", "f5"), ("f1", "f2")])
+    assert plan.base == "l16"
+
+
 def test_an_interaction_that_is_asked_for_has_columns_of_its_own():
     plan = choose(of(4, 3), [("f0", "f1")])
     assert plan.base == "l27"

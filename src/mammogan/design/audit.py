@@ -24,12 +24,12 @@ _FEW = 6  # interactions that a sentence names
 class _Effects:
     """The effects of a table as spaces over its rows: one a factor, then one a pair of factors.
 
-    overlaps: (effects, effects), the share of the effect of the line that lies in the effect of the column.
+    mixed: (effects, effects), whether two effects overlap.
     """
 
     names: list[str]
     spaces: list[spaces.Space]
-    overlaps: NDArray[np.float64]
+    mixed: NDArray[np.bool_]
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -37,8 +37,8 @@ class _Effects:
 
     def mixed_into(self, factor: str) -> list[tuple[str, str]]:
         """The interactions of two other factors that overlap with a main effect."""
-        shares = self.overlaps[self.names.index(factor), len(self.names) :]
-        return [pair for pair, share in zip(self.pairs, shares, strict=True) if share]
+        mixed = self.mixed[self.names.index(factor), len(self.names) :]
+        return [pair for pair, overlaps in zip(self.pairs, mixed, strict=True) if overlaps]
 
 
 def audit(array: Array, factors: Mapping[str, Sequence[Any]]) -> list[str]:
@@ -82,9 +82,9 @@ def effects_table(array: Array, factors: Mapping[str, Sequence[Any]]) -> "pd.Dat
         others = [index for index, name in enumerate(names) if name not in owner]
         asked = math.prod(used.n_levels[names.index(name)] - 1 for name in owner)
         taken = 0.0
-        if effects.overlaps[number, others].any():
+        if effects.mixed[number, others].any():
             taken = spaces.overlap(space, spaces.joined(*(effects.spaces[index] for index in others)))
-        mixed = [owners[index] for index in np.flatnonzero(effects.overlaps[number]) if index != number]
+        mixed = [owners[index] for index in np.flatnonzero(effects.mixed[number]) if index != number]
         lines.append(
             {
                 "effect": " x ".join(owner),
@@ -119,7 +119,7 @@ def _effects(array: Array, names: list[str]) -> _Effects:
     columns = array.as_matrix().T
     found = [spaces.main_effect(column) for column in columns]
     found += [spaces.interaction(a, b) for a, b in combinations(columns, 2)]
-    return _Effects(names, found, spaces.overlaps(found))
+    return _Effects(names, found, spaces.which_overlap(found))
 
 
 def _balance(array: Array, names: Sequence[str]) -> str:

@@ -41,18 +41,18 @@ def overlap(space: Space, other: Space) -> float:
     return float(np.square(other.T @ space).sum() / space.shape[1]) if space.shape[1] else 0.0
 
 
-def overlaps(spaces: Sequence[Space]) -> NDArray[np.float64]:
-    """`overlap` of each space with each, at once: (spaces, spaces); a space of no dimension overlaps with none."""
+def which_overlap(spaces: Sequence[Space]) -> NDArray[np.bool_]:
+    """Whether each space overlaps with each, at once: (spaces, spaces); a space of no dimension overlaps with none."""
     sizes = np.array([space.shape[1] for space in spaces])
-    found = np.zeros((len(spaces), len(spaces)))
+    found = np.zeros((len(spaces), len(spaces)), bool)
     held = np.flatnonzero(sizes)
     if len(held):
         stacked = np.hstack([space for space in spaces if space.shape[1]])
         starts = np.concatenate([[0], np.cumsum(sizes[held])[:-1]])
         squares = np.square(stacked.T @ stacked)
         sums = np.add.reduceat(np.add.reduceat(squares, starts, axis=0), starts, axis=1)
-        found[np.ix_(held, held)] = sums / sizes[held][:, None]
-    return np.where(found > _TINY, found, 0.0)
+        found[np.ix_(held, held)] = sums > _TINY
+    return found
 
 
 def orthonormal(columns: NDArray[np.float64]) -> Space:
