@@ -59,14 +59,23 @@ def interactions(cells: pd.DataFrame, a: str, b: str) -> bytes:
     along = list(dict.fromkeys(cells["a"]))
     for number, (level, line) in enumerate(cells.groupby("b", sort=False)):
         colour, marker, style = _LINES[number % len(_LINES)]
-        x, label = [along.index(value) for value in line["a"]], f"{factor_name(b)} {level_name(level)}"
+        x, label = [along.index(value) for value in line["a"]], level_name(level)
         axes.plot(x, line["sn_db"], color=colour, marker=marker, linestyle=style, label=label)
     axes.set_xticks(range(len(along)), [level_name(value) for value in along])
     axes.set_xlabel(factor_name(a))
     axes.set_ylabel("S/N in dB (larger is better)")
     axes.margins(x=0.15, y=0.1)
     _plain(axes)
-    axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    legend = axes.legend(
+        title=factor_name(b),
+        frameon=False,
+        fontsize=9,
+        title_fontsize=9,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=4,
+    )
+    legend.set_alignment("left")
     return _png(figure)
 
 
@@ -122,8 +131,8 @@ def _panels(frame: pd.DataFrame) -> list[tuple[str, list[str], pd.DataFrame]]:
 
 
 def _contrast_name(name: str) -> str:
-    """`lr linear x a = b quadratic` -> `learning rate linear x a = b quadratic`."""
-    return " x ".join(" = ".join(map(_words, side.split(" = "))) for side in name.split(" x "))
+    """`lr linear x a = b quadratic` -> `learning rate linear` and on a second line `x a = b quadratic`."""
+    return "\nx ".join(" = ".join(map(_words, side.split(" = "))) for side in name.split(" x "))
 
 
 def _words(contrast: str) -> str:

@@ -62,10 +62,10 @@ def replay() -> tuple[str, dict[str, bytes]]:
         parts.append(_model(model, analysis))
         cells = interaction_effects(trials, table.factors, ("lr", "batch_size"), model)
         epochs = dict(zip(trials["batch_size"], trials["epochs"], strict=True))  # the two are one column
-        cells["b"] = [f"{batch}, epochs {epochs[batch]}" for batch in cells["b"]]
+        cells["b"] = [f"{batch} with {epochs[batch]}" for batch in cells["b"]]
         margin = lenth(analysis.contrasts["contrast"].to_numpy(float)).simultaneous
         pngs[f"replay-{model}-effects.png"] = design_figures.effects(analysis.effects)
-        pngs[f"replay-{model}-interaction.png"] = design_figures.interactions(cells, "lr", "batch_size")
+        pngs[f"replay-{model}-interaction.png"] = design_figures.interactions(cells, "lr", "batch size with epochs")
         pngs[f"replay-{model}-half-normal.png"] = design_figures.half_normal(analysis.contrasts, margin)
     parts += [_side_by_side(trials, table, found), _limits()]
     return "\n\n".join(parts) + "\n", pngs

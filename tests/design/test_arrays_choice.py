@@ -2,6 +2,8 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mammogan.design.arrays import ARRAYS, choose, find_array
 from mammogan.errors import DesignError
@@ -132,13 +134,33 @@ def test_dummy_levels_for_most_factors_are_no_bargain():
     assert choose(factors(a=2, b=2) | of(4, 3)).base == "l18"  # not L16 with four merged columns of dummies
 
 
-def test_l18_estimates_the_interaction_of_its_first_two_columns_beside_all_others():
-    """Phadke 1989, section 7.6: the interaction of columns 1 and 2 of L18 costs no column."""
-    plan = choose(factors(a=2) | of(7, 3), [("a", "f0")])
-    assert plan.base == "l18"
+@pytest.mark.parametrize(
+    ("base", "wanted"),
+    [
+        ("l18", factors(a=2) | of(7, 3)),
+        ("l50", factors(a=2) | {f"f{number}": list(range(5)) for number in range(11)}),
+        ("l54", factors(a=2) | of(25, 3)),
+    ],
+)
+def test_the_interaction_of_the_first_two_columns_costs_no_other_column(base, wanted):
+    """L18: Phadke 1989, section 7.6."""
+    plan = choose(wanted, [("a", "f0")])
+    assert plan.base == base
     assert plan.columns["a"] == (1,)
     assert plan.columns["f0"] == (2,)
     assert plan.interactions == {("a", "f0"): ()}
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(2, 3), min_size=1, max_size=6))
+def test_every_plan_fits_its_factors_and_leaves_no_two_main_effects_correlated(counts):
+    wanted = {f"f{number}": list(range(n)) for number, n in enumerate(counts)}
+    plan = choose(wanted)
+    assert plan.array.n_levels == tuple(counts)
+    assert all(plan.array.pair_is_proportional(*pair) for pair in combinations(range(len(counts)), 2))
+    taken = [column for columns in plan.columns.values() for column in columns]
+    assert len(set(taken)) == len(taken)
+    assert len(list(plan.array.assign(wanted))) == ARRAYS[plan.base].n_rows > sum(n - 1 for n in counts)
 
 
 @pytest.mark.parametrize("wanted", [of(6, 2), of(5, 3), factors(a=2) | of(3, 3)], ids=["2^6", "3^5", "2 x 3^3"])
