@@ -387,6 +387,36 @@ def utility(sources: tuple[str, ...], out: Path | None) -> None:
     click.echo(f"figures: {_relative(measured.folder, here.root)}")
 
 
+@cli.command()
+@click.argument("table", required=False, metavar="[TABLE]")
+@click.option("--factors", metavar="A,B,...", help="The columns of the CSV that are factors; all of them without it.")
+def audit(table: str | None, factors: str | None) -> None:
+    """Say what a table of runs can tell and what it cannot: TABLE is a CSV file or the name of an array.
+
+    Without TABLE it is the array of the study in params.yaml.
+
+    Example: mammogan audit runs.csv --factors lr,batch_size,epochs
+    """
+    from mammogan.audit_page import audit_of, audit_text
+    from mammogan.design.arrays import find_array
+
+    if table is not None:
+        click.echo(audit_of(table, factors))
+        return
+    study = _load(config.checkout()).study
+    click.echo(audit_text(find_array(study.array), study.factors.dcgan.model_dump()))
+
+
+@cli.command()
+def replay() -> None:
+    """Analyse the published tables of the paper by its own method; writes docs/replay.md and its pictures."""
+    from mammogan import replay as page
+
+    here = config.checkout()
+    for path in page.write(here.root):
+        click.echo(path.as_posix())
+
+
 def _load(here: config.Checkout) -> config.Config:
     return config.load(here.root / "params.yaml")
 

@@ -8,7 +8,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "design.md").read_text(encoding="ut
 EXAMPLES = re.findall(r"^```python\n(.*?)^```(?:\n```text\n(.*?)^```)?", PAGE, flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize(("code", "printed"), EXAMPLES, ids=["audit", "sampler"])
+@pytest.mark.parametrize(("code", "printed"), EXAMPLES, ids=["choose", "audit", "sampler", "analysis"])
 def test_the_examples_of_the_design_page_run_and_print_what_they_promise(code, printed, capsys):
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
