@@ -329,6 +329,29 @@ def ui(port: int) -> None:
     _become_mlflow(here.stores, "ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
 
 
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The generator's .safetensors file, where the checkout that made the image is not at hand.",
+)
+def trace(file: Path, weights: Path | None) -> None:
+    r"""Say how the synthetic image FILE (PNG, JPEG, DICOM) was made, and draw it again.
+
+    Exit status 0: the image drawn again is identical; 3: it is not; 1: the file cannot be traced.
+
+    \b
+    Example: mammogan trace synthetic/dcgan/images/000000.png
+    """
+    from mammogan import tracing
+
+    found = tracing.trace(file, None if weights else config.checkout(), weights)
+    click.echo("\n".join(found.lines))
+    if not found.identical:
+        sys.exit(3)
+
+
 def _load(here: config.Checkout) -> config.Config:
     return config.load(here.root / "params.yaml")
 
