@@ -330,6 +330,73 @@ def ui(port: int) -> None:
 
 
 @cli.command()
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+@click.option("-n", type=click.IntRange(1, 10_000), help="How many images to add.")
+@click.option(
+    "--from",
+    "generators",
+    multiple=True,
+    default=("stylegan",),
+    show_default=True,
+    metavar="GENERATOR",
+    help="dcgan, stylegan, models:/NAME@ALIAS or a file; LABEL=VALUE:GENERATOR for one of a class.",
+)
+@click.option(
+    "--balance",
+    default="trained",
+    show_default=True,
+    help="Classes: trained, even, level (fill up the rarer ones), or counts such as 1=60,0=40.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="As in generate.seed.")
+@click.option("--truncation", type=click.FloatRange(0, 1, min_open=True), help="As in generate.truncation.")
+@click.option("--format", "format_", type=click.Choice(["png", "jpeg", "dicom"]), help="As most files of TARGET.")
+@click.option("--side", type=click.Choice(["L", "R", "both"]), help="As in prepare.laterality.")
+@click.option("--view", type=click.Choice(["CC", "MLO", "ML", "LM"]), help="As all training images, if they agree.")
+@click.option(
+    "--spacing", type=click.FloatRange(0.01, 10), help="mm a pixel, for DICOM; median of the training images."
+)
+@click.option("--undo", metavar="BATCH", help="Take a batch out again; `last` is the newest.")
+def enrich(
+    target: Path,
+    n: int | None,
+    generators: tuple[str, ...],
+    balance: str,
+    seed: int | None,
+    truncation: float | None,
+    format_: Any,
+    side: Any,
+    view: str | None,
+    spacing: float | None,
+    undo: str | None,
+) -> None:
+    r"""Add synthetic images to the set in TARGET, in its own layout; the same command again changes nothing.
+
+    \b
+    Example: mammogan enrich ../rsna -n 100 --balance even
+             mammogan enrich ../rsna --undo last
+    """
+    from mammogan import enriching
+
+    here = config.checkout()
+    settings = _load(here)
+    if undo is not None:
+        click.echo("\n".join(enriching.undo(here, target, undo)))
+        return
+    wish = enriching.Wish(
+        n=n,
+        generators=generators,
+        balance=balance,
+        seed=settings.generate.seed if seed is None else seed,
+        truncation=settings.generate.truncation if truncation is None else truncation,
+        format=format_,
+        side=side or settings.prepare.laterality,
+        view=view or "",
+        spacing_mm=spacing,
+    )
+    click.echo("\n".join(enriching.enrich(here, settings, target, wish)))
+
+
+@cli.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--weights",

@@ -6,7 +6,7 @@ import torch
 
 from mammogan.errors import DataError
 from mammogan.models import Classes, build_generator
-from mammogan.serving.recipe import BLOCK, Recipe, draw, from_line, redraw, to_line
+from mammogan.serving.recipe import BLOCK, Recipe, draw_block, from_line, redraw, to_line
 from mammogan.serving.sample import sample
 from small_networks import SMALL_DCGAN, with_contrast
 
@@ -47,14 +47,14 @@ def test_words_that_were_changed_are_refused(change, word):
 
 
 def test_an_image_is_drawn_again_from_its_recipe_alone(conditional):
-    images, labels = draw(conditional, BLOCK, 7, 0.7, "1")
+    images, labels = draw_block(conditional, BLOCK, 7, 0.7, "1")
     assert labels[5] == {"cancer": "1"}
     np.testing.assert_array_equal(redraw(conditional, RECIPE), images[5])
 
 
 def test_the_image_of_a_drawn_class_is_that_of_the_served_set(conditional):
     served = sample(conditional, 40, 7)[:, 0].numpy()
-    images, labels = draw(conditional, 2 * BLOCK, 7, 1.0)
+    images, labels = draw_block(conditional, 2 * BLOCK, 7, 1.0)
     np.testing.assert_array_equal(images[:8], served[32:])
     recipe = Recipe("dcgan", "e" * 64, 7, 35, labels=labels[3])
     np.testing.assert_array_equal(redraw(conditional, recipe), served[35])
@@ -71,4 +71,4 @@ def test_an_unconditional_generator_is_asked_for_no_class():
     with pytest.raises(DataError, match="unconditional"):
         redraw(G, RECIPE)
     with pytest.raises(ValueError, match="unconditional"):
-        draw(G, 0, 7, 1.0, "1")
+        draw_block(G, 0, 7, 1.0, "1")

@@ -100,7 +100,7 @@ def from_line(line: str) -> dict[str, str]:
     return {name: value for name, _, value in (word.partition("=") for word in line.split()) if value}
 
 
-def draw(
+def draw_block(
     G: Generator, first: int, seed: int, truncation: float, value: str | None = None
 ) -> tuple[Greys, list[dict[str, str]]]:
     """Images `first` to `first + BLOCK - 1` of a seed by G in eval mode, (BLOCK, R, R), and the labels of each.
@@ -144,5 +144,5 @@ def redraw(G: Generator, recipe: Recipe) -> Greys:
     except ValueError as err:
         raise DataError(str(err)) from None
     first = recipe.index - recipe.index % BLOCK
-    image: Greys = draw(ready, first, recipe.seed, recipe.truncation, value)[0][recipe.index % BLOCK]
+    image: Greys = draw_block(ready, first, recipe.seed, recipe.truncation, value)[0][recipe.index % BLOCK]
     return image
