@@ -98,7 +98,9 @@ def test_a_batch_joins_the_set_and_leaves_it_to_the_byte(here, settings, rsna, w
     assert set(rows(rsna)["synthetic"].iloc[:4]) == {"0"}
     batch = told[1].split()[1].rstrip(":")
     for one in added["patient_id"]:
-        assert trace(rsna / f"train_images/{one}/{one}.png", None, weights()).identical
+        found = trace(rsna / f"train_images/{one}/{one}.png", None, weights())
+        assert found.identical
+        assert found.lines[1] == f"batch           {batch} of {rsna}"
     assert len(catalogue(rsna).mammograms) == 4
     undo(here, rsna, batch)
     assert state(rsna) == before
@@ -111,6 +113,12 @@ def test_the_same_command_again_does_nothing_and_says_so(here, settings, rsna, w
     assert state(rsna) == before
     (rsna / "train_images/1900000003/1900000003.png").unlink()
     assert "1 are missing and 0 changed" in enrich(here, settings, rsna, wish(weights()))[1]
+
+
+def test_the_same_generator_by_another_name_is_the_same_wish(here, settings, rsna, weights, tmp_path):
+    enrich(here, settings, rsna, wish(weights()))
+    shutil.copy(weights(), tmp_path / "copy.safetensors")
+    assert enrich(here, settings, rsna, wish(tmp_path / "copy.safetensors"))[0].startswith("nothing to do")
 
 
 def test_the_same_wish_makes_the_same_bytes_elsewhere(here, settings, rsna, weights, tmp_path):

@@ -153,9 +153,11 @@ def test_a_mixture_goes_through_a_shuffling_loader_and_may_have_a_length_of_its_
 @pytest.mark.parametrize(("share", "word"), [(1.5, "from 0 to 1"), ("half", "from 0 to 1"), (1, "no room")])
 def test_a_share_that_cannot_be_is_one_message(plain, share, word):
     with pytest.raises(RequestError, match=word):
-        plain.mixed(TensorDataset(torch.zeros(4, 1)), share)
+        plain.mixed(TensorDataset(torch.zeros(4, 1), torch.zeros(4)), share)
 
 
-def test_a_real_set_without_items_is_refused(plain):
+def test_a_real_set_without_items_or_targets_is_refused(plain):
+    with pytest.raises(RequestError, match=r"must be \(image, target\)"):
+        plain.mixed(TensorDataset(torch.zeros(4, 1)), 0.5)
     with pytest.raises(RequestError, match="empty or has no length"):
         plain.mixed(TensorDataset(torch.zeros(0, 1)), 0.5)

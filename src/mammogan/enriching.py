@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,7 +66,9 @@ def enrich(here: Checkout, settings: Config, target: Path, wish: Wish) -> list[s
         MammoganError: the layout, the generator or the wish does not allow it; the set is then as it was.
     """
     sources = _sources(here, settings, wish)
-    identity = fingerprint(asdict(wish), *((one.stamp.weights_sha256, dict(one.labels)) for one in sources))
+    # By weights, not by name: a champion and its file are one generator.
+    named = [(one.stamp.weights_sha256, dict(one.labels)) for one in sources]
+    identity = fingerprint(asdict(replace(wish, generators=())), named)
     with _alone(here, target):
         batches.recover(target)
         record = batches.read_record(target)
@@ -186,11 +188,12 @@ def _training_tiles(here: Checkout, sources: Sequence[Source]) -> Tiles:
 
 
 def _other_data(here: Checkout, sources: Sequence[Source]) -> str:
-    now = data_md5(here.root)
-    others = {one.stamp.data_hash for one in sources} - {now}
-    if not others:
+    """A warning where prepared/ may not be what the generators learned from."""
+    known = {one.stamp.data_hash for one in sources}
+    if known == {data_md5(here.root)}:
         return ""
-    return "warning: the generator was trained on other data than data.dvc names now; copies of those are not noticed"
+    told = "another data.dvc" if "" not in known else "data that are not on record here"
+    return f"warning: the generator was trained on {told}; only copies of images in prepared/ were looked for"
 
 
 def _label(sources: Sequence[Source]) -> Label | None:

@@ -224,9 +224,9 @@ class Mixed(Dataset[Any]):
 
     def __init__(self, real: Dataset[Any], synthetic: SyntheticImages, share: float, n: int) -> None:
         self._real, self._synthetic, self.share, self._n = real, synthetic, share, n
-        item = real[0] if len(synthetic) < n else None
-        alike = isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[1], Tensor)
-        self._target_type = item[1].dtype if alike else None  # a loader cannot put numbers and tensors in one batch
+        # A loader cannot put numbers and tensors into one batch.
+        target = real[0][1] if len(synthetic) < n else None
+        self._target_type = target.dtype if isinstance(target, Tensor) else None
 
     @classmethod
     def of(
@@ -242,7 +242,7 @@ class Mixed(Dataset[Any]):
         """See `Synthesiser.mixed`.
 
         Raises:
-            RequestError: the share is not from 0 up to 1, or `real` is empty or has no length.
+            RequestError: the share is not from 0 up to 1, or `real` is empty, has no length or other items.
         """
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
             raise RequestError(f"share must be a number from 0 to 1, got {share!r}")
@@ -253,6 +253,8 @@ class Mixed(Dataset[Any]):
         there = len(real) if hasattr(real, "__len__") else 0
         if not there and share < 1:
             raise RequestError("the real data set is empty or has no length; give a map-style torch Dataset with items")
+        if there and (not isinstance(real[0], tuple | list) or len(real[0]) != 2):
+            raise RequestError("the items of the real data set must be (image, target), as those of dataset() are")
         total = round(there / (1 - share)) if n is None else n
         return cls(real, source.dataset(int(total * share), seed, truncation, classes), share, total)
 

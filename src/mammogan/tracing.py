@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from mammogan.config import Checkout
+from mammogan.data.sources.enriched import RECORD
+from mammogan.enrich.batch import read_record
 from mammogan.errors import DataError
 from mammogan.models import store
 from mammogan.serving.recipe import Recipe, redraw
@@ -47,7 +49,8 @@ def trace(file: Path, here: Checkout | None, weights: Path | None = None) -> Tra
         found = lineage(here.stores, recipe.weights_sha256)
         weights, lines = found.weights, _lines_of(found)
     verdict, identical = _compare(stored, weights)
-    return Trace([f"file            {file}", *_lines_of_recipe(stored), *lines, verdict], identical)
+    where = [f"file            {file}", *_batch_of(file)]
+    return Trace([*where, *_lines_of_recipe(stored), *lines, verdict], identical)
 
 
 def _compare(stored: Stored, weights: Path) -> tuple[str, bool]:
@@ -61,6 +64,17 @@ def _compare(stored: Stored, weights: Path) -> tuple[str, bool]:
     text = f"{np.count_nonzero(away)} of {away.size} pixels differ, by up to {away.max()} grey levels"
     other = "another processor or version of torch rounds so" if away.max() <= 1 else "the file was altered"
     return f"identical       no: {text}; {other}", False
+
+
+def _batch_of(file: Path) -> list[str]:
+    """The batch of `mammogan enrich` that brought the file, if it lies in the set that it was added to."""
+    path = file.resolve()
+    for root in path.parents:
+        if (root / RECORD).is_file():
+            for batch in read_record(root)["batches"]:
+                if any(root / image["file"] == path for image in batch["images"]):
+                    return [f"batch           {batch['id']} of {root}"]
+    return []
 
 
 def _lines_of_recipe(stored: Stored) -> list[str]:

@@ -30,18 +30,8 @@ class Named:
     passes: Screen
 
 
-def training_copies(train: Greys) -> Screen:
-    """Turns away what is nearly the same picture as a tile of `train` (M, S, S), by `data.copies`."""
-
-    def passes(images: Greys) -> list[bool]:
-        _, ncc = closest(images, train)
-        return [bool(value < COPY_NCC) for value in ncc]
-
-    return passes
-
-
 class Distinct:
-    """Tells what is nearly the same picture as a synthetic image that was taken before.
+    """Tells what is nearly the same picture as an image that was taken before.
 
     Images are kept small, 96 px, in which the comparison loses nothing, whatever their size and depth.
     """
@@ -65,6 +55,11 @@ def _small(image: Greys) -> NDArray[np.uint8]:
     """An image (S, S) as (96, 96) in 8 bits."""
     reduced = Image.fromarray(to_8_bits(image)).resize((_SMALL_PX, _SMALL_PX), Image.Resampling.BILINEAR)
     return np.asarray(reduced, dtype=np.uint8)
+
+
+def training_copies(train: Greys) -> Screen:
+    """Turns away what is nearly the same picture as a tile of `train` (M, S, S), by `data.copies`."""
+    return Distinct(train)
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Recipe:
             "weights_sha256": self.weights_sha256,
             "seed": str(self.seed),
             "index": str(self.index),
-            "truncation": str(self.truncation),
+            "truncation": str(float(self.truncation)),
             "precision": self.precision,
             **self.labels,
         }
