@@ -186,6 +186,15 @@ def test_two_generators_are_one_for_each_class(here, settings, rsna, weights):
             enrich(here, settings, rsna, Wish(**(wish("").__dict__ | {"generators": wrong, "balance": "even"})))
 
 
+def test_a_folder_without_a_table_is_enriched_by_file_names(here, settings, rsna, weights):
+    folder = rsna / "train_images"
+    with pytest.raises(DataError, match=r"of no known layout.*for enrich, that is --layout"):
+        enrich(here, settings, folder, wish(weights()))
+    enrich(here, settings, folder, wish(weights(), n=2, layout="folder", side="both"))
+    assert sorted(path.name for path in folder.rglob("SYN*")) == ["SYN1900000001_L_CC.png", "SYN1900000002_R_CC.png"]
+    assert len(catalogue(folder, "folder").mammograms) == 4
+
+
 @pytest.mark.parametrize(("pointer", "command"), [("rsna.dvc", "dvc add {0} && git add {0}.dvc && git commit")])
 def test_a_set_under_dvc_is_one_command_from_its_commit(here, settings, rsna, weights, pointer, command):
     (rsna.parent / pointer).write_text("outs: []\n")

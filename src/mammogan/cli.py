@@ -355,6 +355,7 @@ def ui(port: int) -> None:
 @click.option(
     "--spacing", type=click.FloatRange(0.01, 10), help="mm a pixel, for DICOM; median of the training images."
 )
+@click.option("--layout", type=click.Choice(config.SOURCE_NAMES), help="Of TARGET, as prepare.source; else recognised.")
 @click.option("--undo", metavar="BATCH", help="Take a batch out again; `last` is the newest.")
 def enrich(
     target: Path,
@@ -367,6 +368,7 @@ def enrich(
     side: Any,
     view: str | None,
     spacing: float | None,
+    layout: Any,
     undo: str | None,
 ) -> None:
     r"""Add synthetic images to the set in TARGET, in its own layout; the same command again changes nothing.
@@ -392,6 +394,7 @@ def enrich(
         side=side or settings.prepare.laterality,
         view=view or "",
         spacing_mm=spacing,
+        layout=layout,
     )
     click.echo("\n".join(enriching.enrich(here, settings, target, wish)))
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,9 +12,9 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
-from mammogan.config import Checkout, Config, Label
+from mammogan.config import Checkout, ColumnName, Config, Label, SourceName
 from mammogan.data.sources import recognise
-from mammogan.data.sources.files import list_files
+from mammogan.data.sources.files import Files, list_files
 from mammogan.data.tiles import Greys, Tiles, depth, read_tiles
 from mammogan.enrich import batch as batches
 from mammogan.enrich.batch import NewFile, NewRows
@@ -46,6 +46,7 @@ class Wish:
         side: L, R, or both in turn.
         view: what the user states; "" where the generator or its training images tell, or nobody.
         spacing_mm: likewise, of a pixel; only DICOM needs it.
+        layout: of the set; None: it is recognised.
     """
 
     n: int | None
@@ -57,6 +58,7 @@ class Wish:
     side: Literal["L", "R", "both"]
     view: str = ""
     spacing_mm: float | None = None
+    layout: SourceName | None = None
 
 
 def enrich(here: Checkout, settings: Config, target: Path, wish: Wish) -> list[str]:
@@ -75,13 +77,8 @@ def enrich(here: Checkout, settings: Config, target: Path, wish: Wish) -> list[s
         if (there := batches.find(record, identity)) is not None:
             return _already(target, there)
         tiles = _training_tiles(here, sources)
-        at_home = target.resolve() == (here.root / "data").resolve()
-        files, name, why = recognise(
-            list_files(target),
-            settings.prepare.source if at_home else "auto",
-            settings.prepare.columns if at_home else None,
-        )
-        layout = layout_of(files, name, settings.prepare.columns if at_home else None, wish.format)
+        files, name, why, columns = _recognised(here, settings, target, wish)
+        layout = layout_of(files, name, columns, wish.format)
         label = _label(sources)
         values = list(dict.fromkeys(value for one in sources for value in one.values))
         there_now = _counts(layout, record, label)
@@ -152,6 +149,20 @@ def _alone(here: Checkout, target: Path) -> Iterator[None]:
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
         yield
+
+
+def _recognised(
+    here: Checkout, settings: Config, target: Path, wish: Wish
+) -> tuple[Files, SourceName, str, Mapping[ColumnName, str] | None]:
+    """The set's files, layout, why, and column mapping; the section `prepare` speaks of data/ alone."""
+    at_home = target.resolve() == (here.root / "data").resolve()
+    columns = settings.prepare.columns if at_home else None
+    source = wish.layout or (settings.prepare.source if at_home else "auto")
+    files = list_files(target)
+    try:
+        return *recognise(files, source, columns), columns
+    except DataError as err:
+        raise DataError(f"{err}; for enrich, that is --layout") from None
 
 
 def _sources(here: Checkout, settings: Config, wish: Wish) -> list[Source]:
