@@ -15,9 +15,14 @@ from mammogan.config import MODEL_NAMES, Config, EvaluateConfig, PrepareConfig, 
 
 ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "mammogan"
-AREAS = ["data", "models", "training", "evaluation", "design", "tracking", "serving"]
+AREAS = ["data", "models", "training", "evaluation", "design", "tracking", "serving", "enrich"]
 FOUNDATION = {"config", "errors", "atomic"}
-SIDEWAYS = {"training": {"models", "data"}, "serving": {"models", "data"}, "evaluation": {"data"}}
+SIDEWAYS = {
+    "training": {"models", "data"},
+    "serving": {"models", "data"},
+    "evaluation": {"data"},
+    "enrich": {"serving", "models", "data"},
+}
 MLFLOW_ALLOWED = {"tracking", "serving/pyfunc.py"}
 
 

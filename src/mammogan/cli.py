@@ -417,6 +417,99 @@ def replay() -> None:
         click.echo(path.as_posix())
 
 
+@cli.command()
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+@click.option("-n", type=click.IntRange(1, 10_000), help="How many images to add.")
+@click.option(
+    "--from",
+    "generators",
+    multiple=True,
+    default=("stylegan",),
+    show_default=True,
+    metavar="GENERATOR",
+    help="dcgan, stylegan, models:/NAME@ALIAS or a file; LABEL=VALUE:GENERATOR for one of a class.",
+)
+@click.option(
+    "--balance",
+    default="trained",
+    show_default=True,
+    help="Classes: trained, even, level (fill up the rarer ones), or counts such as 1=60,0=40.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="As in generate.seed.")
+@click.option("--truncation", type=click.FloatRange(0, 1, min_open=True), help="As in generate.truncation.")
+@click.option("--format", "format_", type=click.Choice(["png", "jpeg", "dicom"]), help="As most files of TARGET.")
+@click.option("--side", type=click.Choice(["L", "R", "both"]), help="As in prepare.laterality.")
+@click.option("--view", type=click.Choice(["CC", "MLO", "ML", "LM"]), help="As all training images, if they agree.")
+@click.option(
+    "--spacing", type=click.FloatRange(0.01, 10), help="mm a pixel, for DICOM; median of the training images."
+)
+@click.option("--layout", type=click.Choice(config.SOURCE_NAMES), help="Of TARGET, as prepare.source; else recognised.")
+@click.option("--undo", metavar="BATCH", help="Take a batch out again; `last` is the newest.")
+def enrich(
+    target: Path,
+    n: int | None,
+    generators: tuple[str, ...],
+    balance: str,
+    seed: int | None,
+    truncation: float | None,
+    format_: Any,
+    side: Any,
+    view: str | None,
+    spacing: float | None,
+    layout: Any,
+    undo: str | None,
+) -> None:
+    r"""Add synthetic images to the set in TARGET, in its own layout; the same command again changes nothing.
+
+    \b
+    Example: mammogan enrich ../rsna -n 100 --balance even
+             mammogan enrich ../rsna --undo last
+    """
+    from mammogan import enriching
+
+    here = config.checkout()
+    settings = _load(here)
+    if undo is not None:
+        click.echo("\n".join(enriching.undo(here, target, undo)))
+        return
+    wish = enriching.Wish(
+        n=n,
+        generators=generators,
+        balance=balance,
+        seed=settings.generate.seed if seed is None else seed,
+        truncation=settings.generate.truncation if truncation is None else truncation,
+        format=format_,
+        side=side or settings.prepare.laterality,
+        view=view or "",
+        spacing_mm=spacing,
+        layout=layout,
+    )
+    click.echo("\n".join(enriching.enrich(here, settings, target, wish)))
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The generator's .safetensors file, where the checkout that made the image is not at hand.",
+)
+def trace(file: Path, weights: Path | None) -> None:
+    r"""Say how the synthetic image FILE (PNG, JPEG, DICOM) was made, and draw it again.
+
+    Exit status 0: the image drawn again is identical; 3: it is not; 1: the file cannot be traced.
+
+    \b
+    Example: mammogan trace synthetic/dcgan/images/000000.png
+    """
+    from mammogan import tracing
+
+    found = tracing.trace(file, None if weights else config.checkout(), weights)
+    click.echo("\n".join(found.lines))
+    if not found.identical:
+        sys.exit(3)
+
+
 def _load(here: config.Checkout) -> config.Config:
     return config.load(here.root / "params.yaml")
 

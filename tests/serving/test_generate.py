@@ -58,7 +58,7 @@ def test_a_set_that_fails_half_way_leaves_the_earlier_one(synthetic_set, generat
     def full_disk(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("mammogan.serving.generate.png", full_disk)
+    monkeypatch.setattr("mammogan.serving.generate.png_of", full_disk)
     with pytest.raises(OSError, match="no space left"):
         generate(CONFIG, generator, stamp, synthetic_set)
     assert sorted(path.name for path in synthetic_set.rglob("*")) == before

@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from mammogan.serving.images import png
+from mammogan.serving.recipe import Recipe
 
 
 def test_grey_levels_survive_the_png(stamp):
@@ -25,9 +26,11 @@ def test_the_file_itself_says_that_it_is_synthetic_and_how_to_make_it_again(stam
     with Image.open(io.BytesIO(data)) as found:
         assert found.text == {
             "synthetic": "true",
+            "manifest_id": Recipe("dcgan", stamp.weights_sha256, 7, 3, 0.5).manifest_id,
             "model": "dcgan",
             "weights_sha256": stamp.weights_sha256,
             "seed": "7",
             "index": "3",
             "truncation": "0.5",
+            "precision": "fp32",
         }

@@ -101,7 +101,7 @@ def test_a_synthetic_set_lists_the_class_of_each_image(tmp_path, stamp):
     generate(GenerateConfig(n_images=20, seed=7, truncation=1.0), G, stamp, tmp_path / "set")
     with (tmp_path / "set" / "manifest.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [*rows[0]] == ["file", "index", "seed", "cancer", "sha256"]
+    assert [*rows[0]] == ["file", "index", "seed", "cancer", "manifest_id", "sha256"]
     assert [int(row["cancer"]) for row in rows] == draw_classes(G, 20, 7).tolist()
     first = png(sample(G, 1, 7)[0, 0].numpy(), stamp, 7, 0, 1.0, {"cancer": rows[0]["cancer"]})
     assert (tmp_path / "set" / rows[0]["file"]).read_bytes() == first

@@ -14,14 +14,15 @@ from tqdm import tqdm
 from mammogan import atomic
 from mammogan.config import GenerateConfig
 from mammogan.models import Generator
-from mammogan.serving.images import Stamp, png
+from mammogan.serving.images import Stamp, png_of
+from mammogan.serving.recipe import Recipe
 from mammogan.serving.sample import DrawPrecision, drawing, labels_of, sample
 
 _DRAWN_AT_ONCE = 16
 
 
 def generate(config: GenerateConfig, G: Generator, stamp: Stamp, out: Path, precision: DrawPrecision = "fp32") -> None:
-    """Write images/*.png, manifest.csv (file, index, seed, sha256) and manifest.json, all or nothing.
+    """Write images/*.png, manifest.csv (file, index, seed, manifest_id, sha256) and manifest.json, all or nothing.
 
     A conditional generator draws the class of each image with the shares of the training set; the manifest has a
     column with the name of the label. In fp32 the files have the bytes that the served model answers with for the
@@ -34,13 +35,17 @@ def generate(config: GenerateConfig, G: Generator, stamp: Stamp, out: Path, prec
         for index, image in enumerate(
             tqdm(_images(drawing(G, precision), config), f"generate {stamp.model}", config.n_images, unit="image")
         ):
-            data = png(image, stamp, config.seed, index, config.truncation, labels[index])
+            recipe = Recipe(
+                stamp.model, stamp.weights_sha256, config.seed, index, config.truncation, precision, labels[index]
+            )
+            data = png_of(image, recipe.words())
             file = f"images/{index:06d}.png"
             (folder / file).write_bytes(data)
-            lines.append((file, index, config.seed, *labels[index].values(), hashlib.sha256(data).hexdigest()))
+            digest = hashlib.sha256(data).hexdigest()
+            lines.append((file, index, config.seed, *labels[index].values(), recipe.manifest_id, digest))
         with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as table:
             writer = csv.writer(table, lineterminator="\n")
-            writer.writerow(("file", "index", "seed", *labels[0], "sha256"))
+            writer.writerow(("file", "index", "seed", *labels[0], "manifest_id", "sha256"))
             writer.writerows(lines)
         facts = {
             "synthetic": True,

@@ -1,6 +1,6 @@
 """Raw mammograms and their labels: every layout that `prepare` reads, found without opening a pixel."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +18,13 @@ from mammogan.data.sources import (
     rsna_roi,
     vindr,
 )
+from mammogan.data.sources.enriched import added_files
 from mammogan.data.sources.files import LINK, Files, list_files
 from mammogan.data.sources.reader import Reader
 from mammogan.data.sources.records import Catalogue, Mammogram, Rejected
 from mammogan.errors import DataError
 
-__all__ = ["READERS", "Catalogue", "Mammogram", "Rejected", "catalogue"]
+__all__ = ["READERS", "Catalogue", "Mammogram", "Rejected", "catalogue", "recognise"]
 
 READERS: dict[SourceName, Reader] = {
     "rsna": rsna.READER,
@@ -55,13 +56,9 @@ def catalogue(
             use, or nothing at all was found.
     """
     whole = list_files(root)
-    if columns and source not in ("auto", "folder"):
-        raise DataError(f"prepare.columns belongs to the source folder, not to {source}; set one or the other")
-    files = _level(whole, source, columns)
-    name, why = _choose(files, source, columns)
-    if files is not whole:
-        why = f"{why} (in the only folder of the data folder)"
+    files, name, why = recognise(whole, source, columns)
     found = folder.read(files, columns) if name == "folder" else READERS[name].read(files)
+    found.without(_below(files.root.relative_to(root).as_posix(), added_files(root)))
     found.lift(files.root.relative_to(root).as_posix())
     found.reject_unmet(whole.links_out, LINK)
     found.reject_unmet(whole.unnameable, "file name is no text: rename it")
@@ -71,7 +68,29 @@ def catalogue(
             f"{root} holds no image of the source {name}, which expects {READERS[name].expects}; "
             f"found: {files.summary()}"
         )
-    return Catalogue(name, "; ".join(filter(None, (why, found.note))), found.mammograms, found.rejected)
+    aside = f"{found.synthetic} synthetic images of `mammogan enrich` left aside" if found.synthetic else ""
+    return Catalogue(name, "; ".join(filter(None, (why, found.note, aside))), found.mammograms, found.rejected)
+
+
+def _below(folder_: str, files: Iterable[str]) -> list[str]:
+    """`files` of the whole as seen from a folder of it, "." for the whole."""
+    prefix = "" if folder_ == "." else f"{folder_}/"
+    return [file.removeprefix(prefix) for file in files if file.startswith(prefix)]
+
+
+def recognise(
+    whole: Files, source: Literal["auto"] | SourceName = "auto", columns: Mapping[ColumnName, str] | None = None
+) -> tuple[Files, SourceName, str]:
+    """The files of the folder in which a layout lies, the layout, and why it was taken; see `catalogue`.
+
+    Raises:
+        DataError: the layout is not recognised or not that of `source`.
+    """
+    if columns and source not in ("auto", "folder"):
+        raise DataError(f"prepare.columns belongs to the source folder, not to {source}; set one or the other")
+    files = _level(whole, source, columns)
+    name, why = _choose(files, source, columns)
+    return files, name, why if files is whole else f"{why} (in the only folder of the data folder)"
 
 
 def _level(files: Files, source: str, columns: Mapping[ColumnName, str] | None) -> Files:

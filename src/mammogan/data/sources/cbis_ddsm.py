@@ -17,6 +17,7 @@ from mammogan.data.sources.reader import Reader
 from mammogan.data.sources.records import Collection
 from mammogan.errors import DataError
 
+TRAINING_MASSES = "mass_case_description_train_set"
 _CASES = [f"{kind}_case_description_{part}_set" for kind in ("mass", "calc") for part in ("train", "test")]
 _CASE_COLUMNS = ("patient_id", "left_or_right_breast", "image_view", "pathology")
 _FILM = re.compile(r"(Mass|Calc)-(Train|Test)(?:ing)?_(P_\d+)_(LEFT|RIGHT)_(CC|MLO)(_\d+)?", re.IGNORECASE)

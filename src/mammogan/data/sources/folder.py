@@ -75,7 +75,7 @@ def read(files: Files, columns: Mapping[ColumnName, str] | None = None) -> Colle
         raise DataError(f"{files.root} has {len(tables)} tables; name the one to use labels.csv")
     if tables:
         table = files.table(tables[0])
-        names = _names(table, columns or {})
+        names = column_names(table, columns or {})
         listed = read_listed(files, table, names, _PLACES, look=lambda file: _look(files, file, names))
         _insist_on_patients(table, names, listed)
         return listed
@@ -100,8 +100,13 @@ def _tables(files: Files) -> list[str]:
     return [name for name in files.names if "/" not in name and suffix(name) in {".csv", ".xlsx"}]
 
 
-def _names(table: Table, columns: Mapping[ColumnName, str]) -> dict[str, str]:
-    """Our name -> the table's column key."""
+def table_name(files: Files) -> str | None:
+    """The one table of the folder, if it has one."""
+    return next(iter(_tables(files)), None)
+
+
+def column_names(table: Table, columns: Mapping[ColumnName, str]) -> dict[str, str]:
+    """Our name -> the table's column key; see `read`."""
     names = own_names(table)
     mapped = [key(spelt) for spelt in columns.values()]
     for own, spelt in columns.items():

@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 
 from mammogan.data.pixels import IMAGE_SUFFIXES
 from mammogan.data.sources import labels
+from mammogan.data.sources.enriched import MARK, is_marked
 from mammogan.data.sources.files import OUTSIDE, Files, suffix
 from mammogan.data.sources.headers import Seen
 from mammogan.data.sources.names import OWN_NAMES
@@ -31,6 +32,8 @@ def read_listed(
 ) -> Collection:
     """Every row of `table` as an image, in its order; rows at fault are rejected and the rest goes on.
 
+    Rows that are marked as synthetic are passed over.
+
     Args:
         files: where the images lie.
         table: the table.
@@ -48,6 +51,9 @@ def read_listed(
     for row in table.rows:
         own = {name: row[column] for name, column in names.items()}
         file, reason = _locate(files, own, places)
+        if is_marked(row[MARK]):
+            found.set_aside(file)
+            continue
         image_id = own.get("image_id") or ("" if "image_id" in names else file[: len(file) - len(suffix(file))])
         reason = _empty_cell(own, image_id) or reason
         seen = Seen()

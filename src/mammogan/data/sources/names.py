@@ -8,7 +8,7 @@ _LABELS = """
     site_id biopsy invasive birads implant machine_id difficult_negative_case path path_save
     bg class severity x y radius acr bi_rads mass micros distortion asymmetry
     breast_density abnormality abnormality_type mass_shape mass_margins calc_type calc_distribution assessment pathology
-    subtlety classification subtype finding type view_position breast_birads width height split status
+    subtlety classification subtype finding type view_position breast_birads width height split status synthetic
 """
 _OTHERS = """
     prediction_id refnum patient_age acquisition_date file_name left_or_right_breast image_view abnormality_id

@@ -1,6 +1,7 @@
 """The pictures of `mammogan phantom`: labels.csv and images/."""
 
 from mammogan.data.phantom import COLUMNS
+from mammogan.data.sources.enriched import MARK
 from mammogan.data.sources.files import Files
 from mammogan.data.sources.listed import own_names, read_listed
 from mammogan.data.sources.reader import Reader
@@ -8,7 +9,7 @@ from mammogan.data.sources.records import Collection
 
 
 def _recognise(files: Files) -> str | None:
-    if files.columns(files.at_root("labels.csv")) != set(COLUMNS):
+    if files.columns(files.at_root("labels.csv")) - {MARK} != set(COLUMNS):
         return None
     return "labels.csv with exactly the columns that `mammogan phantom` writes"
 

@@ -50,6 +50,7 @@ class Collection:
     root: Path
     mammograms: list[Mammogram] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    synthetic: int = 0  # images of `mammogan enrich`, passed over
     note: str = ""  # joins the catalogue's `why`
     _met: set[str] = field(default_factory=set)  # files, kept or rejected
     _kept: set[str] = field(default_factory=set)  # files
@@ -81,6 +82,18 @@ class Collection:
             self.mammograms.append(
                 Mammogram(self.root / file, image_id, patient, known, laterality, view, density, cancer, age)
             )
+
+    def set_aside(self, file: str) -> None:
+        """Pass over `file`, which mammogan made."""
+        self._met.add(file)
+        self.synthetic += 1
+
+    def without(self, files: Iterable[str]) -> None:
+        """Pass over those of `files` (relative to `root`) that were kept, which mammogan made."""
+        names = {self.root / file for file in files}
+        real = [mammogram for mammogram in self.mammograms if mammogram.file not in names]
+        self.synthetic += len(self.mammograms) - len(real)
+        self.mammograms = real
 
     def reject(self, file: str, image_id: str, reason: str, laterality: str = "") -> None:
         """Turn `file`, or the row that names it, away."""

@@ -25,7 +25,7 @@ _NAME = re.compile(r"(\d+)_(\d+)")
 
 
 def _recognise(files: Files) -> str | None:
-    name = _table(files)
+    name = table_name(files)
     if name is not None:
         columns = files.columns(name)
         if {"path_save", "cancer", "refnum"} <= columns:
@@ -42,7 +42,7 @@ def _recognise(files: Files) -> str | None:
 
 
 def _read(files: Files) -> Collection:
-    name = _table(files)
+    name = table_name(files)
     if name is None and any(_class(image) for image in files.images):
         return _read_folders(files)
     table = files.needed_table(name, "description.csv or train.csv, or folders cancer/ and no_cancer/,")
@@ -54,7 +54,8 @@ def _read(files: Files) -> Collection:
     return read_listed(files, table, names, _PLACES)
 
 
-def _table(files: Files) -> str | None:
+def table_name(files: Files) -> str | None:
+    """The table of the set, if it has one."""
     return next((found for name in _TABLES if (found := files.at_root(name))), None)
 
 

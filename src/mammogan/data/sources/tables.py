@@ -164,7 +164,7 @@ def _twice(keys: Sequence[str]) -> str:
 
 def _csv_lines(file: Path) -> list[tuple[int, list[str]]]:
     text = _text(file)
-    delimiter = _delimiter(text)
+    delimiter = delimiter_of(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         return [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
@@ -188,7 +188,7 @@ def _text(file: Path) -> str:
     raise DataError(f"{table_place(file)} is neither UTF-8 nor Windows-1252 text; save it as 'CSV UTF-8'")
 
 
-def _delimiter(text: str) -> str:
+def delimiter_of(text: str) -> str:
     """The delimiter that the header has most of, outside quotes."""
     header = re.sub(r'"[^"]*"', "", next((line for line in text.splitlines() if line.strip(" \t,;")), ""))
     return max(_DELIMITERS, key=header.count)
