@@ -4,17 +4,15 @@ Matplotlib is imported inside the functions and used through its objects alone, 
 Ito, told apart by colour-blind readers too; shapes and lines tell them apart as well.
 """
 
-import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from mammogan.figures import factor_name, level_name
+from mammogan.figures import factor_name, figure_png, level_name, new_figure, plain_axes
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    pass
 
 _WIDTH_IN = 7.0
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
@@ -28,7 +26,7 @@ def effects(frame: pd.DataFrame, title: str = "") -> bytes:
     with the best mean.
     """
     panels = _panels(frame)
-    figure = _figure(3.1)
+    figure = new_figure(_WIDTH_IN, 3.1)
     row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     grand = np.average(frame["sn_db"], weights=frame["n"])
     for axes, (name, labels, levels) in zip(row, panels, strict=True):
@@ -42,11 +40,11 @@ def effects(frame: pd.DataFrame, title: str = "") -> bytes:
         axes.set_xticks(x, labels)
         axes.set_xlabel(name)
         axes.margins(x=0.2, y=0.1)
-        _plain(axes)
+        plain_axes(axes)
     row[0].set_ylabel("S/N in dB (larger is better)")
     if title:
         figure.suptitle(title, fontsize=10)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def interactions(cells: pd.DataFrame, a: str, b: str) -> bytes:
@@ -54,7 +52,7 @@ def interactions(cells: pd.DataFrame, a: str, b: str) -> bytes:
 
     One line a level of `b`. Lines that run side by side show no interaction.
     """
-    figure = _figure(3.3)
+    figure = new_figure(_WIDTH_IN, 3.3)
     axes = figure.subplots()
     along = list(dict.fromkeys(cells["a"]))
     for number, (level, line) in enumerate(cells.groupby("b", sort=False)):
@@ -65,7 +63,7 @@ def interactions(cells: pd.DataFrame, a: str, b: str) -> bytes:
     axes.set_xlabel(factor_name(a))
     axes.set_ylabel("S/N in dB (larger is better)")
     axes.margins(x=0.15, y=0.1)
-    _plain(axes)
+    plain_axes(axes)
     legend = axes.legend(
         title=factor_name(b),
         frameon=False,
@@ -76,7 +74,7 @@ def interactions(cells: pd.DataFrame, a: str, b: str) -> bytes:
         ncols=4,
     )
     legend.set_alignment("left")
-    return _png(figure)
+    return figure_png(figure)
 
 
 def half_normal(frame: pd.DataFrame, margin: float) -> bytes:
@@ -85,7 +83,7 @@ def half_normal(frame: pd.DataFrame, margin: float) -> bytes:
     Contrasts of chance lie on a line through the origin. The dashed line is Lenth's simultaneous margin of error,
     `margin`; what is beyond it has a filled marker, and a name whatever its size.
     """
-    figure = _figure(3.6)
+    figure = new_figure(_WIDTH_IN, 3.6)
     axes = figure.subplots()
     sizes, quantiles = frame["contrast"].abs().to_numpy(float), frame["quantile"].to_numpy(float)
     out = frame["stands_out"].astype(bool).to_numpy()
@@ -109,9 +107,9 @@ def half_normal(frame: pd.DataFrame, margin: float) -> bytes:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("size of the contrast in dB")
     axes.set_ylabel("half-normal quantile")
-    _plain(axes)
+    plain_axes(axes)
     axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1))
-    return _png(figure)
+    return figure_png(figure)
 
 
 def _panels(frame: pd.DataFrame) -> list[tuple[str, list[str], pd.DataFrame]]:
@@ -138,26 +136,3 @@ def _contrast_name(name: str) -> str:
 def _words(contrast: str) -> str:
     factor, _, kind = contrast.partition(" ")
     return f"{factor_name(factor)} {kind}".strip()
-
-
-def _figure(height_in: float) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH_IN, height_in), dpi=150, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _png(figure: "Figure") -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})  # else it names the version
-    return buffer.getvalue()
-
-
-def _plain(axes: "Axes") -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    style: dict[str, Any] = {"axis": "y", "color": "#E3E3E3", "linewidth": 0.7}
-    axes.grid(visible=True, **style)
-    axes.set_axisbelow(True)

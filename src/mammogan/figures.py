@@ -155,7 +155,7 @@ def loss_curves(history: pd.DataFrame) -> bytes:
     Columns: n_images, loss/G, loss/D, logits/real, logits/fake; a column may have gaps.
     Pale lines are the logged values, strong ones their running mean.
     """
-    figure = _figure(_WIDTH_IN, 5)
+    figure = new_figure(_WIDTH_IN, 5)
     losses, logits = figure.subplots(2, 1, sharex=True)
     history = history.sort_values("n_images")
     _curve(losses, history, "loss/G", "loss of G", _ORANGE)
@@ -169,9 +169,9 @@ def loss_curves(history: pd.DataFrame) -> bytes:
     logits.set_xlabel("real images shown")
     _thousands(logits)
     for axes in (losses, logits):
-        _plain(axes)
+        plain_axes(axes)
         axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def main_effects(effects: pd.DataFrame) -> bytes:
@@ -180,7 +180,7 @@ def main_effects(effects: pd.DataFrame) -> bytes:
     Columns: factor, level, value, mean, sn_db, rank, best. A filled marker is the level with the best S/N.
     """
     factors = list(effects["factor"].unique())
-    figure = _figure(_WIDTH_IN, 4.4)
+    figure = new_figure(_WIDTH_IN, 4.4)
     panels = figure.subplots(2, len(factors), sharex="col", sharey="row", squeeze=False)
     for column, factor in enumerate(factors):
         levels = effects[effects["factor"] == factor].sort_values("level")
@@ -193,12 +193,12 @@ def main_effects(effects: pd.DataFrame) -> bytes:
             axes.scatter(np.flatnonzero(best), y[best], s=70, color=colour, zorder=3)
             axes.set_xticks(range(len(y)), [level_name(value) for value in levels["value"]])
             axes.margins(x=0.2, y=0.2)
-            _plain(axes)
+            plain_axes(axes)
         panels[0, column].set_title(f"{factor_name(factor)} (rank {int(levels['rank'].iloc[0])})", fontsize=10)
         panels[1, column].set_xlabel(factor_name(factor))
     panels[0, 0].set_ylabel("mean FID\n(smaller is better)")
     panels[1, 0].set_ylabel("S/N in dB\n(larger is better)")
-    return _png(figure)
+    return figure_png(figure)
 
 
 def trial_bars(trials: pd.DataFrame) -> bytes:
@@ -211,7 +211,7 @@ def trial_bars(trials: pd.DataFrame) -> bytes:
     rows = trials["row"].to_numpy(int)
     fid = trials["fid"].to_numpy(float)
     collapsed = _flags(trials, "collapsed")
-    figure = _figure(_WIDTH_IN, 3.4)
+    figure = new_figure(_WIDTH_IN, 3.4)
     axes = figure.subplots()
     best = np.nanmin(fid) if np.isfinite(fid).any() else math.nan
     colours = [_BLUE if value == best else _PALE for value in fid]
@@ -236,9 +236,9 @@ def trial_bars(trials: pd.DataFrame) -> bytes:
     axes.set_xlabel("row of the array")
     axes.set_ylabel("FID (smaller is better)")
     axes.margins(y=0.16)
-    _plain(axes)
+    plain_axes(axes)
     axes.legend(handles=handles, frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def fid_progress(progress: pd.DataFrame) -> bytes:
@@ -246,7 +246,7 @@ def fid_progress(progress: pd.DataFrame) -> bytes:
 
     The row that ends lowest is drawn strong.
     """
-    figure = _figure(_WIDTH_IN, 3.6)
+    figure = new_figure(_WIDTH_IN, 3.6)
     axes = figure.subplots()
     lines = {
         int(row): progress[progress["row"] == row].sort_values("n_images") for row in sorted(progress["row"].unique())
@@ -281,8 +281,8 @@ def fid_progress(progress: pd.DataFrame) -> bytes:
     axes.margins(x=0.08)
     _thousands(axes)
     _plain_log(axes)
-    _plain(axes)
-    return _png(figure)
+    plain_axes(axes)
+    return figure_png(figure)
 
 
 def measures(found: pd.DataFrame) -> bytes:
@@ -294,7 +294,7 @@ def measures(found: pd.DataFrame) -> bytes:
     value = found["at_floor_n"].fillna(found["value"])
     shown = found.assign(over=value / found["floor"])[found["floor"].abs() > 2 * found["floor_sd"]]
     shown = shown.assign(over=shown["over"].clip(lower=_LEAST)).iloc[::-1]
-    figure = _figure(_WIDTH_IN, 1.2 + 0.24 * len(shown))
+    figure = new_figure(_WIDTH_IN, 1.2 + 0.24 * len(shown))
     axes = figure.subplots()
     colours = shown["better"].map({"lower": _ORANGE, "higher": _GREEN, "near_floor": _BLUE})
     y = np.arange(len(shown))
@@ -306,13 +306,13 @@ def measures(found: pd.DataFrame) -> bytes:
     axes.set_xlabel("over the same measure of real images against real ones (1: like real)")
     axes.xaxis.set_major_formatter(lambda at, _: f"{at:,g}")
     axes.xaxis.set_minor_formatter(lambda at, _: "")
-    _plain(axes)
-    return _png(figure)
+    plain_axes(axes)
+    return figure_png(figure)
 
 
 def spectra(means: pd.DataFrame) -> bytes:
     """Mean radial power spectra of real and synthetic images: columns frequency, real, synthetic (log10) -> PNG."""
-    figure = _figure(_WIDTH_IN, 3.2)
+    figure = new_figure(_WIDTH_IN, 3.2)
     axes = figure.subplots()
     shown = means[means["frequency"] > 0]
     for name, colour in (("real", _GREEN), ("synthetic", _ORANGE)):
@@ -321,9 +321,9 @@ def spectra(means: pd.DataFrame) -> bytes:
     axes.xaxis.set_major_formatter(lambda at, _: f"{at:,g}")
     axes.set_xlabel("spatial frequency, cycles an image, up to the corner")
     axes.set_ylabel("mean power, log10")
-    _plain(axes)
+    plain_axes(axes)
     axes.legend(frameon=False, fontsize=9)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def factor_name(factor: str) -> str:
@@ -397,7 +397,8 @@ def _rescale(images: NDArray[np.uint8], scale: int, block: int) -> NDArray[np.ui
     return images.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
-def _figure(width_in: float, height_in: float) -> "Figure":
+def new_figure(width_in: float, height_in: float) -> "Figure":
+    """An empty white figure that belongs to no window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -406,7 +407,8 @@ def _figure(width_in: float, height_in: float) -> "Figure":
     return figure
 
 
-def _png(figure: "Figure") -> bytes:
+def figure_png(figure: "Figure") -> bytes:
+    """The figure as PNG, the same bytes on every run."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})  # else it names the version
     return buffer.getvalue()
@@ -444,7 +446,8 @@ def _plain_log(axes: "Axes") -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _plain(axes: "Axes") -> None:
+def plain_axes(axes: "Axes") -> None:
+    """Two sides and pale horizontal lines."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     style: dict[str, Any] = {"axis": "y", "color": "#E3E3E3", "linewidth": 0.7}
