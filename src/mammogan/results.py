@@ -49,7 +49,7 @@ def write(results: StudyResults, folder: Path, generator: Path, samples: Path) -
         plots = new / PLOTS
         plots.mkdir()
         (plots / "effects.png").write_bytes(figures.main_effects(results.effects))
-        (plots / "trials.png").write_bytes(figures.trial_bars(results.trials))
+        (plots / "trials.png").write_bytes(figures.trial_bars(_by_row(results.trials)))
         (plots / "losses.png").write_bytes(figures.loss_curves(results.history))
         (plots / "progress.png").write_bytes(figures.fid_progress(results.progress))
         shutil.copyfile(samples, plots / "samples.png")
@@ -92,6 +92,14 @@ def read_best(folder: Path) -> dict[str, Any]:
     if absent:
         raise _half(folder, f"{BEST} lacks {', '.join(sorted(absent))}")
     return facts
+
+
+def _by_row(trials: pd.DataFrame) -> pd.DataFrame:
+    """The means of each row's replicates; a row has collapsed when one of its runs has."""
+    if "replicate" not in trials or trials["replicate"].max() == 1:
+        return trials
+    rows = trials.groupby("row")
+    return rows.mean(numeric_only=True).assign(collapsed=rows["collapsed"].max()).reset_index()
 
 
 def _half(folder: Path, reason: str) -> DataError:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import design_objectives
 import optuna
@@ -11,9 +12,10 @@ import pytest
 from design_objectives import FACTORS, open_storage, suggest_all
 from optuna.trial import TrialState
 
-from mammogan.design import sampler as sampler_module
+from mammogan.design import claims
 from mammogan.design.arrays import ARRAYS
-from mammogan.design.sampler import ROW, TaguchiSampler, fail
+from mammogan.design.claims import ROW, fail
+from mammogan.design.sampler import TaguchiSampler
 from mammogan.errors import DesignError
 
 ROWS = {row.number: row.levels for row in ARRAYS["l9"].assign(FACTORS)}
@@ -29,7 +31,11 @@ def quiet_optuna():
 
 @pytest.fixture
 def empty_study() -> optuna.Study:
-    return optuna.create_study(sampler=TaguchiSampler(ARRAYS["l9"], FACTORS))
+    return optuna.create_study(sampler=in_order())
+
+
+def in_order(**options: Any) -> TaguchiSampler:
+    return TaguchiSampler(ARRAYS["l9"], FACTORS, order="array", **options)
 
 
 def rows_in(study: optuna.Study, state: TrialState = TrialState.COMPLETE) -> list[int]:
@@ -77,13 +83,13 @@ def test_a_row_that_always_fails_is_given_up_after_its_retries_and_the_others_ru
 
 def test_earlier_failures_can_be_forgiven(empty_study):
     empty_study.optimize(failing({4: 99}), catch=(RuntimeError,))
-    empty_study.sampler = TaguchiSampler(ARRAYS["l9"], FACTORS, forgive_before=len(empty_study.trials))
+    empty_study.sampler = in_order(forgive_before=len(empty_study.trials))
     empty_study.optimize(failing({4: 1}), catch=(RuntimeError,))
     assert sorted(rows_in(empty_study)) == list(ROWS)
 
 
 def test_a_killed_trial_gives_its_row_back_without_counting(empty_study):
-    empty_study.sampler = TaguchiSampler(ARRAYS["l9"], FACTORS, max_retries=0)
+    empty_study.sampler = in_order(max_retries=0)
     for _ in range(3):
         empty_study.ask()
         (running,) = empty_study.get_trials(states=(TrialState.RUNNING,))
@@ -155,7 +161,7 @@ def test_ask_and_tell_goes_through_the_rows(empty_study):
         trial = empty_study.ask()
         empty_study.tell(trial, suggest_all(trial))
     assert rows_in(empty_study) == list(ROWS)
-    assert empty_study.sampler.open_rows(empty_study) == []
+    assert empty_study.sampler.open_cells(empty_study) == []
 
 
 def test_threads_share_the_rows(empty_study):
@@ -171,7 +177,7 @@ def test_an_enqueued_trial_claims_the_row_that_it_agrees_with(empty_study):
 
 
 def test_a_trial_whose_process_died_before_its_claim_holds_nobody_up(empty_study, monkeypatch):
-    monkeypatch.setattr(sampler_module, "_CLAIM_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(claims, "_CLAIM_TIMEOUT_S", 0.1)
     empty_study._storage.create_new_trial(empty_study._study_id)
     empty_study.optimize(suggest_all)
     assert rows_in(empty_study) == list(ROWS)
@@ -188,7 +194,7 @@ def test_a_trial_waits_for_the_claim_of_an_earlier_one(empty_study, monkeypatch)
         if len(naps) == 3:
             storage.set_trial_system_attr(earlier, ROW, 1)
 
-    monkeypatch.setattr(sampler_module.time, "sleep", claim_during_the_third_nap)
+    monkeypatch.setattr(claims.time, "sleep", claim_during_the_third_nap)
     later = empty_study.ask()
     assert len(naps) == 3
     assert storage.get_trial_system_attrs(later._trial_id)[ROW] == 2
@@ -198,7 +204,7 @@ def test_a_reading_that_shows_parameters_without_their_row_is_read_again(empty_s
     earlier = empty_study.ask()
     suggest_all(earlier)
     readings = []
-    whole = sampler_module._trials
+    whole = claims.all_trials
 
     def torn_first(study):
         trials = whole(study)
@@ -208,7 +214,7 @@ def test_a_reading_that_shows_parameters_without_their_row_is_read_again(empty_s
             del trials[earlier.number].system_attrs[ROW]
         return trials
 
-    monkeypatch.setattr(sampler_module, "_trials", torn_first)
+    monkeypatch.setattr(claims, "all_trials", torn_first)
     later = empty_study.ask()
     assert empty_study._storage.get_trial_system_attrs(later._trial_id)[ROW] == 2
     assert len(readings) == 2
@@ -223,7 +229,7 @@ def test_a_running_trial_of_another_sampler_holds_nobody_up(empty_study):
 
 
 def test_a_study_goes_on_in_a_new_process(tmp_path):
-    sampler = TaguchiSampler(ARRAYS["l9"], FACTORS)
+    sampler = in_order()
     storage = open_storage("sqlite", tmp_path)
     study = optuna.create_study(study_name="shared", storage=storage, sampler=sampler)
     code = f"import pathlib, design_objectives as d; d.optimize('sqlite', pathlib.Path({str(tmp_path)!r}), 4)"

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mammogan.config import TrainConfig
+from mammogan.config import TrainConfig, level_text
 from mammogan.tracking import model
 from mammogan.tracking.store import clear_errors
 
@@ -53,7 +53,7 @@ _SHORT = {"batch_size": "b", "epochs": "e"}
 
 def row_name(row: int, levels: Mapping[str, Any]) -> str:
     """The name of a trial's run, such as "row 4: lr 0.0004 b16 e60": the UI cuts what is longer."""
-    settings = " ".join(f"{_SHORT.get(factor, f'{factor} ')}{level:g}" for factor, level in levels.items())
+    settings = " ".join(f"{_SHORT.get(factor, f'{factor} ')}{level_text(level)}" for factor, level in levels.items())
     return f"row {row}: {settings}"
 
 
@@ -63,7 +63,7 @@ def row_tags(study: str, array: str, row: int, levels: Mapping[str, Any]) -> dic
         "mammogan.study": study,
         "mammogan.array": array,
         "mammogan.row": str(row),
-        **{f"mammogan.level.{factor}": f"{level:g}" for factor, level in levels.items()},
+        **{f"mammogan.level.{factor}": level_text(level) for factor, level in levels.items()},
     }
 
 
