@@ -1,8 +1,9 @@
-"""What trials say about the design in their attributes, and the ticket lock under which they say it."""
+"""What trials say about the design in their attributes, and how they claim a run without a lock."""
 
 import json
+import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -19,8 +20,7 @@ KILLED = "taguchi:killed"  # trial system attr: ended from outside, not by its o
 DESIGN = "taguchi:design"  # study system attr: what the rows mean
 SURPLUS: Place = (0, 1)
 
-_POLL_S = 0.02
-_CLAIM_TIMEOUT_S = 30.0
+_PAUSE_S = 0.05
 
 
 def place(trial: FrozenTrial) -> Place:
@@ -47,28 +47,47 @@ def fail(storage: BaseStorage, trial: FrozenTrial, error: str, *, killed: bool) 
         pass  # its process came to an end of its own in the meantime, and that end counts
 
 
-def wait_for_turn(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
-    """All trials, once every running trial of a lower number has claimed its run.
+def claim(study: optuna.Study, trial: FrozenTrial, open_among: Callable[[list[FrozenTrial]], list[Place]]) -> Place:
+    """Claim a run for the trial without a lock: write it down, read again, and step back if another has it too.
 
-    A trial that leaves the others waiting for _CLAIM_TIMEOUT_S has lost its process. It is failed, which also
-    bars it from claiming later should it only have been asleep. A trial of another sampler, which claims none,
-    is known by its parameters: ours claims first. Storages read a trial in several steps and in any order, so
-    one reading may show parameters without the row that was stored before them: only the next reading tells.
+    Of two trials that claim the same run at least one sees the other's claim, since each reads after it has written;
+    when both do, both step back, and try again after random times. So no two trials keep the same run, and a process
+    that dies at any moment holds nobody up. `open_among` gives the runs that are open, from all other trials.
     """
-    deadline = time.monotonic() + _CLAIM_TIMEOUT_S
-    suggesting: set[int] = set()
+    pause_s = _PAUSE_S
+    held = None
     while True:
-        trials = all_trials(study)
-        rowless = [other for other in trials if other.number < trial.number and _runs_without_row(other)]
-        undecided = [other for other in rowless if other.number not in suggesting]
-        suggesting |= {other.number for other in rowless if other.params}
-        if not undecided:
-            return trials
-        if time.monotonic() > deadline:
-            for other in undecided:
-                fail(study._storage, other, "its process ended before it claimed a row", killed=True)
-        else:
-            time.sleep(_POLL_S)
+        others = [other for other in all_trials(study) if other.number != trial.number]
+        found = open_among(others)
+        if not found:
+            if held is None:
+                return _write(study, trial, SURPLUS)
+            _write(study, trial, SURPLUS)  # the last run was claimed twice: both let go of it
+            time.sleep(random.uniform(0, pause_s))
+            pause_s *= 2
+            held = None
+            continue
+        # Trials that choose at the same time choose apart; one that is alone takes the first.
+        ahead = sum(other.number < trial.number and _runs_without_row(other) for other in others)
+        held = _write(study, trial, found[ahead % len(found)] if held is None else random.choice(found))
+        if not any(
+            place(other) == held and _holds(other) for other in all_trials(study) if other.number != trial.number
+        ):
+            return held
+
+
+def _write(study: optuna.Study, trial: FrozenTrial, where: Place) -> Place:
+    storage = study._storage
+    row, replicate = where
+    if replicate > 1 or REPLICATE in trial.system_attrs:
+        storage.set_trial_system_attr(trial._trial_id, REPLICATE, replicate)
+        trial.system_attrs[REPLICATE] = replicate
+    storage.set_trial_system_attr(trial._trial_id, ROW, row)
+    return where
+
+
+def _holds(trial: FrozenTrial) -> bool:
+    return trial.state in (TrialState.RUNNING, TrialState.COMPLETE)
 
 
 def design_of(rows: Sequence[Mapping[str, Any]], noise: Mapping[str, Sequence[Any]]) -> str:

@@ -1,8 +1,7 @@
 """An Optuna sampler that runs every row of a fixed table, each replicate once: Taguchi's arrays, or any other table.
 
 The state lives in the storage, in the trials' attributes, so a study goes on after a crash and is shared by
-processes and machines. Runs are claimed under a ticket lock on trial numbers, which every storage has: trial
-k chooses only when each running trial of a lower number has chosen. No database needs a lock of its own.
+processes and machines. Runs are claimed without a lock (`claims.claim`), so any storage of Optuna will do.
 """
 
 from collections import Counter
@@ -23,10 +22,10 @@ from mammogan.design.claims import (
     ROW,
     SURPLUS,
     all_trials,
+    claim,
     design_of,
     fail,
     place,
-    wait_for_turn,
 )
 from mammogan.design.crossed import Order, Place, crossed
 from mammogan.errors import DesignError
@@ -119,10 +118,6 @@ class TaguchiSampler(BaseSampler):
         if not fitting:
             fail(study._storage, trial, f"no row has {fixed}", killed=True)
             raise DesignError(f"the enqueued parameters {fixed} are in no row of the design; enqueue levels of one row")
-        others = [other for other in wait_for_turn(study, trial) if other.number != trial.number]
-        row, replicate = next((cell for cell in self._open(others) if cell in fitting), SURPLUS)
-        if (row, replicate) == SURPLUS:
-            trial.system_attrs.pop("fixed_params", None)  # so that a suggestion asks us, and is told that none is left
         storage = study._storage
         if (
             isinstance(storage, BaseHeartbeat)
@@ -130,9 +125,9 @@ class TaguchiSampler(BaseSampler):
             and study._thread_local.in_optimize_loop
         ):
             storage.record_heartbeat(trial._trial_id)  # before the claim: killed after it, the trial is found stale
-        if replicate > 1:
-            storage.set_trial_system_attr(trial._trial_id, REPLICATE, replicate)
-        storage.set_trial_system_attr(trial._trial_id, ROW, row)
+        found = claim(study, trial, lambda others: [cell for cell in self._open(others) if cell in fitting])
+        if found == SURPLUS:
+            trial.system_attrs.pop("fixed_params", None)  # so that a suggestion asks us, and is told that none is left
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Nothing: the distribution is known only when the objective suggests."""

@@ -1,9 +1,10 @@
 """Where a study is kept: SQLite or a journal file on this machine, PostgreSQL for several."""
 
 import contextlib
+import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,8 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from sqlalchemy import event
 
 from mammogan.errors import DesignError
 
@@ -32,8 +35,6 @@ def is_shared(address: str) -> bool:
 def opened(address: str, heartbeat_s: int | None = None) -> Iterator[BaseStorage]:
     """The Optuna storage at an SQLAlchemy URL or, where the address is no URL, in a journal file; closed at the end.
 
-    On SQLite each transaction takes the write lock at its beginning, so that what it read still holds when it
-    writes; Optuna's own storage reads and writes apart, and two processes may then pop the same enqueued trial.
     With `heartbeat_s` a trial whose process has been silent for GRACE times as long counts as dead.
 
     Raises:
@@ -106,8 +107,8 @@ def _connect(url: str, heartbeat_s: int | None) -> RDBStorage:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats
-                storage = RDBStorage(url, engine_kwargs=engine, heartbeat_interval=heartbeat_s, grace_period=grace)
-            break
+                kind = _SQLiteStorage if sqlite else RDBStorage
+                return kind(url, engine_kwargs=engine, heartbeat_interval=heartbeat_s, grace_period=grace)
         except ImportError as err:
             mend = _DRIVERS.get(url.partition("://")[0].partition("+")[0], "install it")
             raise DesignError(f"the study storage {shown(url)} needs a driver ({cause(err)}): {mend}") from err
@@ -117,24 +118,31 @@ def _connect(url: str, heartbeat_s: int | None) -> RDBStorage:
                     f"the study storage {shown(url)} cannot be opened ({cause(err)}); check the address"
                 ) from err
             time.sleep(0.5)
-    if sqlite:
-        _one_transaction_at_a_time(storage)
-    return storage
+    raise AssertionError("unreachable")
 
 
-def _one_transaction_at_a_time(storage: RDBStorage) -> None:
-    """SQLAlchemy's recipe for serialisable transactions on SQLite: its own BEGIN in place of the driver's."""
-    from sqlalchemy import event
+class _SQLiteStorage(RDBStorage):
+    """Takes the write lock before it reads a trial's state to change it.
 
-    @event.listens_for(storage.engine, "connect")
-    def _(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
+    Optuna asks for the row FOR UPDATE, which SQLite ignores: two processes then both read WAITING, or RUNNING, and
+    both pop the same enqueued trial, or end the same trial in two ways.
+    """
 
-    @event.listens_for(storage.engine, "begin")
-    def _(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._write_first = threading.local()
+        event.listen(self.engine, "begin", self._begin)
 
-    storage.engine.dispose()  # connections made before were set up otherwise
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        self._write_first.now = True
+        try:
+            return super().set_trial_state_values(trial_id, state, values)
+        finally:
+            self._write_first.now = False
+
+    def _begin(self, connection: Any) -> None:
+        if getattr(self._write_first, "now", False):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 @contextlib.contextmanager
