@@ -248,14 +248,6 @@ class StudyConfig(Section):
     factors: ModelFactors
 
 
-class RefineConfig(Section):
-    """How the search goes on from the array: `trials` more runs of an Optuna sampler."""
-
-    sampler: Literal["tpe", "gp"]
-    trials: Positive
-    seed: Seed
-
-
 class RegisterConfig(Section):
     """Names in the model registry: `<prefix>-<model>`."""
 
@@ -284,7 +276,6 @@ class Config(Section):
     train: TrainConfig
     evaluate: EvaluateConfig
     study: StudyConfig
-    refine: RefineConfig
     register_: RegisterConfig = Field(alias="register")  # the bare name belongs to pydantic's metaclass
     generate: GenerateConfig
     report: ReportConfig

@@ -52,7 +52,7 @@ def worker(address: str, failure_rate: float, heartbeat_s: int | None) -> None:
 
 
 def stress(
-    address: str, *, processes: int = 8, failure_rate: float = 0.2, kills: int = 10, heartbeat_s: int | None = 2
+    address: str, *, processes: int = 8, failure_rate: float = 0.2, kills: int = 10, heartbeat_s: int | None = 5
 ) -> tuple[Counter[Place], Counter[str]]:
     """How often each run is complete, and how many trials there are by state; killed processes are replaced."""
     with quiet_optuna(), opened(address, heartbeat_s) as storage:

@@ -43,10 +43,8 @@ def optimize(
         if sampler.open_cells(study):
             try:
                 study.optimize(attempt, catch=catch)
-            except UpdateFinishedTrialError:
-                pass
-            except ValueError as err:
-                if "Cannot tell a" not in str(err):
+            except (UpdateFinishedTrialError, ValueError, AssertionError) as err:
+                if not _was_given_up(err):
                     raise
             if mistakes:
                 raise mistakes[0]
@@ -55,3 +53,16 @@ def optimize(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 optuna.storages.fail_stale_trials(study)
+
+
+def _was_given_up(err: BaseException) -> bool:
+    """Whether the storage refused the response, since others took the trial's process for dead.
+
+    Optuna then raises from its `finally`, and an assertion there hides the reason behind it.
+    """
+    reason: BaseException | None = err
+    while reason is not None:
+        if isinstance(reason, UpdateFinishedTrialError) or "Cannot tell a" in str(reason):
+            return True
+        reason = reason.__context__
+    return False
