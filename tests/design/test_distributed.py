@@ -54,10 +54,9 @@ def test_a_storage_that_stays_away_ends_the_command_and_keeps_what_is_complete(m
 
 
 def test_the_cause_of_an_error_of_the_storage_is_what_lies_behind_it():
-    try:
-        raise optuna.exceptions.StorageInternalError("wrapped") from OSError("no route\nto host")
-    except optuna.exceptions.StorageInternalError as err:
-        assert cause(err) == "OSError: no route"
+    err = optuna.exceptions.StorageInternalError("wrapped")
+    err.__cause__ = OSError("no route\nto host")
+    assert cause(err) == "OSError: no route"
 
 
 def test_a_study_is_kept_in_a_journal_file_too(tmp_path):
