@@ -49,7 +49,7 @@ def test_a_storage_that_stays_away_ends_the_command_and_keeps_what_is_complete(m
     def ask() -> None:
         raise OSError("gone")
 
-    with pytest.raises(DesignError, match="has not answered .*; bring it back and run the command again"):
+    with pytest.raises(DesignError, match=r"has not answered .*; bring it back and run the command again"):
         patiently(ask, "postgresql://db/a", lambda _: None)
 
 
