@@ -39,9 +39,9 @@ def test_the_settings_of_the_paper_hold_its_table_1():
         assert (paper.prepare.resolution, paper.prepare.laterality) == (512, "L")
         assert (paper.prepare.source, paper.prepare.expected_images) == ("rsna-roi", 1821)
         for factors in (paper.study.factors.dcgan, paper.study.factors.stylegan):
-            assert factors.lr == [0.0001, 0.0002, 0.0003]
-            assert factors.batch_size == [16, 32, 64]
-            assert factors.epochs == [250, 500, 750]
+            assert factors["lr"] == [0.0001, 0.0002, 0.0003]
+            assert factors["batch_size"] == [16, 32, 64]
+            assert factors["epochs"] == [250, 500, 750]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,11 @@ def test_the_settings_of_the_paper_hold_its_table_1():
     [
         ("instance_noise:", "instance_nose:", "train.instance_nose: unknown key; did you mean 'instance_noise'?"),
         ("prefix:", "perfix:", "register.perfix: unknown key; did you mean 'prefix'?"),
-        ("batch_size: [", "batchsize: [", "study.factors.dcgan.batchsize: unknown key; did you mean 'batch_size'?"),
+        (
+            "batch_size: [",
+            "batchsize: [",
+            "batchsize is no key of the train section that a study can set; did you mean 'batch_size'?",
+        ),
         ("register:", "registre:", "registre: unknown key; did you mean 'register'?"),
         ("model: dcgan", "model: dcgans", "train.model: Input should be 'dcgan' or 'stylegan', got 'dcgans'"),
         ("resolution: 64", "resolution: 65", "prepare.resolution: Input should be 32, 64, 128, 256 or 512, got 65"),
@@ -65,9 +69,42 @@ def test_a_wrong_key_or_value_is_named_with_what_would_be_right(params, old, new
     assert message in str(caught.value)
 
 
-def test_a_factor_needs_three_different_levels(params):
-    with pytest.raises(ConfigError, match=r"study\.factors\.dcgan: batch_size needs three different levels"):
-        params("batch_size: [8, 16, 32]", "batch_size: [8, 16, 16]")
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [
+        ("batch_size: [8, 16, 16]", r"batch_size has a level twice in \[8, 16, 16\]; make them different"),
+        ("batch_size: [8]", r"batch_size needs at least two levels, got \[8\]"),
+        ("seed: [1, 2, 3]", "seed is no key of the train section that a study can set"),
+        ("augment.mod: [none, ada]", "augment.mod is no key .* did you mean 'mode'?"),
+        ("kimg: [1, 2, 3]", "epochs and kimg are both factors; a run has one budget"),
+    ],
+)
+def test_a_factor_is_a_key_of_train_with_different_levels(params, levels, message):
+    with pytest.raises(ConfigError, match=rf"study\.factors\.dcgan: {message}"):
+        params("batch_size: [8, 16, 32]", levels)
+
+
+def test_any_key_of_train_can_be_a_factor(params):
+    factors = params("epochs: [20, 40, 60]", "augment.mode: [none, ada, diffaugment]").study.factors.dcgan
+    train = config.load(ROOT / "settings" / "demo.yaml").train
+    assert config.with_row(train, **{name: levels[1] for name, levels in factors.items()}).augment.mode == "ada"
+
+
+def test_a_level_of_one_budget_takes_the_place_of_the_other():
+    train = config.load(ROOT / "settings" / "demo.yaml").train
+    by_images = config.with_row(train, kimg=2.0)
+    assert (by_images.epochs, by_images.kimg) == (None, 2.0)
+    assert config.with_row(by_images, epochs=3).kimg is None
+
+
+def test_the_command_line_says_how_many_runs_at_a_time_and_where():
+    settings = config.load(ROOT / "settings" / "demo.yaml")
+    nothing = {"workers": None, "storage": None, "ray": None, "cpus": None, "gpus": None}
+    assert config.elsewhere(settings, **nothing) == settings
+    changed = config.elsewhere(settings, **{**nothing, "workers": 5, "ray": "auto", "gpus": 1.0}).study
+    assert (changed.workers, changed.ray.address, changed.ray.cpus, changed.ray.gpus) == (5, "auto", 1, 1)
+    with pytest.raises(ConfigError, match="name it by --ray"):
+        config.elsewhere(settings, **{**nothing, "gpus": 1.0})
 
 
 def test_a_small_learning_rate_in_exponent_form_is_a_number(params):

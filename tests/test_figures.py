@@ -120,12 +120,11 @@ def test_large_tiles_are_averaged_down_alike_on_both_sides():
     assert (page[100:200, :256] == 127).all()
 
 
-def test_figures_are_the_same_bytes_each_time_and_name_no_date_or_version(trials, effects, history, progress):
+def test_figures_are_the_same_bytes_each_time_and_name_no_date_or_version(trials, history, progress):
     tiles = np.random.default_rng(3).integers(0, 256, (4, 32, 32), dtype=np.uint8)
     draws = {
         "side_by_side": lambda: figures.side_by_side(tiles, tiles, 2),
         "loss_curves": lambda: figures.loss_curves(history),
-        "main_effects": lambda: figures.main_effects(effects),
         "trial_bars": lambda: figures.trial_bars(trials),
         "fid_progress": lambda: figures.fid_progress(progress),
     }
@@ -147,10 +146,6 @@ def test_bars_need_nothing_but_row_and_fid(trials):
 def test_a_row_without_fid_leaves_a_gap_but_no_error(trials):
     trials.loc[3, ["fid", "fid_at_floor_n"]] = np.nan
     assert figures.trial_bars(trials)
-
-
-def test_the_best_level_is_marked(effects):
-    assert figures.main_effects(effects) != figures.main_effects(effects.assign(best=effects["level"] == 2))
 
 
 def test_loss_curves_take_gaps_and_a_single_point(history):

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mammogan import figures
+from mammogan import design_figures, figures
+from mammogan.design.analysis import analyse
 from mammogan.errors import DesignError
 from mammogan.report import Data, ModelResults, report, to_html
 
@@ -49,13 +50,7 @@ def trials_of(fids: list[float]) -> pd.DataFrame:
     )
 
 
-def effects_of(trials: pd.DataFrame) -> pd.DataFrame:
-    """Made-up S/N values; only their layout matters here."""
-    lines = []
-    for rank, factor in enumerate(["lr", "batch_size", "epochs"], 1):
-        for level, (value, part) in enumerate(trials.groupby(factor), 1):
-            lines.append((factor, level, value, len(part), part["fid"].mean(), -40.5 - level, 2.0, rank, level == 1))
-    return pd.DataFrame(lines, columns=["factor", "level", "value", "n", "mean", "sn_db", "delta", "rank", "best"])
+FACTORS = {"lr": LR, "batch_size": BATCH, "epochs": EPOCHS}
 
 
 def blobs(n: int, side: int, seed: int) -> np.ndarray:
@@ -81,7 +76,8 @@ def dcgan() -> ModelResults:
     )
     return ModelResults(
         trials=trials,
-        effects=effects_of(trials),
+        effects=analyse(trials, FACTORS).effects,
+        anova=analyse(trials, FACTORS).anova,
         best={"row": 7},
         audit=["It is balanced and orthogonal."],
         conclusion="The learning rate moves the FID most.",
@@ -94,7 +90,7 @@ def dcgan() -> ModelResults:
 @pytest.fixture
 def stylegan(dcgan: ModelResults) -> ModelResults:
     trials = trials_of([2 * fid for fid in FIDS])
-    return replace(dcgan, trials=trials, effects=effects_of(trials), best={"row": 7})
+    return replace(dcgan, trials=trials, effects=analyse(trials, FACTORS).effects, best={"row": 7})
 
 
 @pytest.fixture
@@ -134,8 +130,9 @@ def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """Stand-ins for the figures, which take most of the time, except where a test asks for `drawn`."""
     if "drawn" not in request.fixturenames:
         dot = figures.to_png(np.zeros((1, 1), np.uint8))
-        for name in ("side_by_side", "loss_curves", "main_effects", "trial_bars", "fid_progress"):
+        for name in ("side_by_side", "loss_curves", "trial_bars", "fid_progress"):
             monkeypatch.setattr(figures, name, lambda *_: dot)
+        monkeypatch.setattr(design_figures, "effects", lambda *_: dot)
 
 
 @pytest.fixture

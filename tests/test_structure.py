@@ -79,12 +79,11 @@ def test_the_study_depends_on_all_code_that_shapes_its_results():
 
 def test_the_study_reruns_for_every_setting_that_shapes_its_results():
     listed = set(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["study"]["params"])
-    set_by_the_rows = {"model", "lr", "batch_size", "epochs", "kimg"}
-    train = {f"train.{name}" for name in TrainConfig.model_fields if name not in {*MODEL_NAMES, *set_by_the_rows}}
+    train = {f"train.{name}" for name in TrainConfig.model_fields if name not in {*MODEL_NAMES, "model"}}
     speed_only = {"batch_size", "weights"}
     evaluate = {f"evaluate.{name}" for name in EvaluateConfig.model_fields if name not in speed_only}
     per_model = {"train.${item.model}", "study.factors.${item.model}"}
-    assert listed == train | evaluate | per_model | {"study.array"}
+    assert listed == train | evaluate | per_model | {"study.array", "study.replicates"}
 
 
 def test_preparing_reruns_for_every_setting_that_shapes_its_tiles():

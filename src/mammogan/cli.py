@@ -231,15 +231,38 @@ def evaluate(source: str) -> None:
     click.echo(json.dumps(asdict(scores), indent=2))
 
 
+def _elsewhere(command: Any) -> Any:
+    """The options of commands that run many trainings: how many at a time, and where."""
+    for option in (
+        click.option("--ray", metavar="ADDRESS", help="Run on the Ray cluster at HOST:PORT, or auto."),
+        click.option("--gpus", type=click.FloatRange(0), help="GPUs that each run asks of the Ray cluster."),
+        click.option("--cpus", type=click.FloatRange(0, min_open=True), help="CPUs that each run asks of the cluster."),
+        click.option("--storage", metavar="ADDRESS", help="postgresql://USER@HOST/NAME, shared by machines."),
+        click.option("--workers", type=click.IntRange(1), metavar="N", help="Runs at a time."),
+    ):
+        command = option(command)
+    return command
+
+
 @cli.command()
 @click.argument("model", type=MODEL)
+@_elsewhere
 @click.option("--dry-run", is_flag=True, help="Print the rows of the array and their cost, train nothing.")
-def study(model: config.ModelName, dry_run: bool) -> None:
-    """Run the nine trials of the array for MODEL; stopped, the same command goes on where it stood."""
+def study(model: config.ModelName, dry_run: bool, **elsewhere: Any) -> None:
+    r"""Run the array for MODEL; stopped, the same command goes on where it stood.
+
+    The options take the place of params.yaml's study section. On a storage that machines share, the same command on
+    each of them works on the same study.
+
+    \b
+    Example: mammogan study dcgan --workers 4
+             mammogan study dcgan --storage postgresql://me@db/optuna
+             mammogan study dcgan --ray auto --gpus 1 --workers 8
+    """
     from mammogan import stages
 
     here = config.checkout()
-    settings = _load(here)
+    settings = config.elsewhere(_load(here), **elsewhere)
     if dry_run:
         click.echo(stages.plan_study(here, settings, model))
         return
@@ -404,7 +427,7 @@ def audit(table: str | None, factors: str | None) -> None:
         click.echo(audit_of(table, factors))
         return
     study = _load(config.checkout()).study
-    click.echo(audit_text(find_array(study.array), study.factors.dcgan.model_dump()))
+    click.echo(audit_text(find_array(study.array), study.factors.dcgan))
 
 
 @cli.command()

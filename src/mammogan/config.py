@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
@@ -230,32 +230,58 @@ class UtilityConfig(Section):
         return self
 
 
-class Factors(Section):
-    """The levels of each factor of the design, in the order of the array's columns."""
+Level = bool | int | float | str | None
+_SET_BY_THE_STUDY = ("model", "seed")  # the study's argument, and what its replicates differ in
 
-    lr: list[LearningRate]
-    batch_size: list[Annotated[int, Field(ge=2)]]
-    epochs: list[Positive]
 
-    @model_validator(mode="after")
-    def _three_distinct_levels(self) -> Self:
-        for name, levels in self:
-            if len(levels) != 3 or len(set(levels)) != 3:
-                raise ValueError(f"{name} needs three different levels, got {levels}")
-        return self
+def _known_factors(factors: dict[str, list[Level]]) -> dict[str, list[Level]]:
+    """Keys of the train section, nested ones as `augment.mode`, each with two different levels or more."""
+    if not factors:
+        raise ValueError("a study needs at least one factor, such as lr: [0.0001, 0.0002, 0.0003]")
+    for name, levels in factors.items():
+        section = _section_at(TrainConfig, name.split(".")[:-1])
+        known = [key for key in (_keys(section) if section else _keys(TrainConfig)) if key not in _SET_BY_THE_STUDY]
+        if name in _SET_BY_THE_STUDY or not section or name.split(".")[-1] not in known:
+            near = difflib.get_close_matches(name.split(".")[-1], known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+            raise ValueError(f"{name} is no key of the train section that a study can set; {hint}")
+        if len(levels) < 2:
+            raise ValueError(f"{name} needs at least two levels, got {levels}")
+        if any(a == b for position, a in enumerate(levels) for b in levels[:position]):
+            raise ValueError(f"{name} has a level twice in {levels}; make them different")
+    if {"epochs", "kimg"} <= factors.keys():
+        raise ValueError("epochs and kimg are both factors; a run has one budget, so leave out one of them")
+    return factors
+
+
+Factors = Annotated[dict[str, list[Level]], AfterValidator(_known_factors)]
 
 
 class ModelFactors(Section):
-    """Factor levels of the study of each model."""
+    """Factor levels of the study of each model, in the order of the array's columns."""
 
     dcgan: Factors
     stylegan: Factors
 
 
-class StudyConfig(Section):
-    """The designed experiment: nine rows, each a training run, for each model."""
+class RayConfig(Section):
+    """What one trial needs of a Ray cluster."""
 
-    array: Literal["l9", "paper"]
+    address: str
+    cpus: Annotated[float, Field(gt=0)]
+    gpus: Annotated[float, Field(ge=0)]
+
+
+class StudyConfig(Section):
+    """The designed experiment: the rows of an array, each a training run in every replicate, for each model."""
+
+    array: Annotated[str, Field(min_length=1)]
+    replicates: Positive
+    order: Literal["random", "array"]
+    seed: Seed
+    storage: Annotated[str, Field(min_length=1)] | None
+    heartbeat_s: Positive
+    ray: RayConfig | None
     workers: Positive
     max_retries: Count
     factors: ModelFactors
@@ -326,9 +352,54 @@ def validate(section: type[S], tree: Any, where: str) -> S:
 
 
 def with_row(train: TrainConfig, **levels: Any) -> TrainConfig:
-    """The training section under the levels of one row of the array, checked again; epochs take the place of kimg."""
-    budget = {"kimg": None} if "epochs" in levels else {}
-    return validate(TrainConfig, {**train.model_dump(), **budget, **levels}, f"train section with {levels}")
+    """The training section under the levels of one row of the array, checked again.
+
+    A level of `epochs` takes the place of `kimg` and the other way round; `augment.mode` is the key of a part.
+    """
+    tree = train.model_dump()
+    for name, level in levels.items():
+        *path, key = name.split(".")
+        section = tree
+        for part in path:
+            section = section[part]
+        section[key] = level
+    if "epochs" in levels or "kimg" in levels:
+        tree |= {budget: None for budget in ("epochs", "kimg") if budget not in levels}
+    return validate(TrainConfig, tree, f"train section with {levels}")
+
+
+def elsewhere(
+    settings: Config,
+    *,
+    workers: int | None,
+    storage: str | None,
+    ray: str | None,
+    cpus: float | None,
+    gpus: float | None,
+) -> Config:
+    """The settings with how many runs at a time, and where, as the command line says; None leaves what stands there.
+
+    Raises:
+        ConfigError: resources without a cluster.
+    """
+    study = settings.study
+    if ray is None and study.ray is None and (cpus or gpus):
+        raise ConfigError("--cpus and --gpus are asked of a Ray cluster; name it by --ray ADDRESS")
+    kept = study.ray or RayConfig(address="auto", cpus=1.0, gpus=0.0)
+    asked = {"address": ray, "cpus": cpus, "gpus": gpus}
+    cluster = {**kept.model_dump(), **{name: value for name, value in asked.items() if value is not None}}
+    changes = {
+        "workers": workers or study.workers,
+        "storage": storage or study.storage,
+        "ray": cluster if ray or study.ray else None,
+    }
+    changed = validate(StudyConfig, {**study.model_dump(), **changes}, "the command line")
+    return settings.model_copy(update={"study": changed})
+
+
+def level_text(level: Level) -> str:
+    """A level of a factor as people write it: 16, 0.0003, ada."""
+    return f"{level:g}" if isinstance(level, int | float) and not isinstance(level, bool) else str(level)
 
 
 def _explain(section: type[BaseModel], problem: ErrorDetails) -> str:

@@ -174,33 +174,6 @@ def loss_curves(history: pd.DataFrame) -> bytes:
     return figure_png(figure)
 
 
-def main_effects(effects: pd.DataFrame) -> bytes:
-    """Mean FID (above) and S/N (below) of each factor's levels: the frame of `design.analysis` -> PNG.
-
-    Columns: factor, level, value, mean, sn_db, rank, best. A filled marker is the level with the best S/N.
-    """
-    factors = list(effects["factor"].unique())
-    figure = new_figure(_WIDTH_IN, 4.4)
-    panels = figure.subplots(2, len(factors), sharex="col", sharey="row", squeeze=False)
-    for column, factor in enumerate(factors):
-        levels = effects[effects["factor"] == factor].sort_values("level")
-        best = levels["best"].astype(bool).to_numpy()
-        for row, (response, colour) in enumerate([("mean", _BLUE), ("sn_db", _GREEN)]):
-            axes = panels[row, column]
-            y = levels[response].to_numpy(float)
-            axes.plot(range(len(y)), y, color=colour, linewidth=1.5, zorder=1)
-            axes.scatter(range(len(y)), y, s=42, facecolors="white", edgecolors=colour, linewidths=1.5, zorder=2)
-            axes.scatter(np.flatnonzero(best), y[best], s=70, color=colour, zorder=3)
-            axes.set_xticks(range(len(y)), [level_name(value) for value in levels["value"]])
-            axes.margins(x=0.2, y=0.2)
-            plain_axes(axes)
-        panels[0, column].set_title(f"{factor_name(factor)} (rank {int(levels['rank'].iloc[0])})", fontsize=10)
-        panels[1, column].set_xlabel(factor_name(factor))
-    panels[0, 0].set_ylabel("mean FID\n(smaller is better)")
-    panels[1, 0].set_ylabel("S/N in dB\n(larger is better)")
-    return figure_png(figure)
-
-
 def trial_bars(trials: pd.DataFrame) -> bytes:
     """FID of each row of the array, with the real-vs-real floor: columns row, fid, floor, ... -> PNG.
 

@@ -20,7 +20,7 @@ from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 from numpy.typing import NDArray
 
-from mammogan import figures
+from mammogan import design_figures, figures
 from mammogan.assessment import Assessment
 from mammogan.config import MODEL_NAMES
 from mammogan.errors import DesignError
@@ -68,7 +68,7 @@ class ModelResults:
     n_fake, spread, spread_real, collapsed, images_per_s, elapsed_s, peak_memory_mb, gflop_per_image, retries,
     run_id, seed, number_format, best_fid, best_n_images (of the best checkpoint); only row, the factors and fid must be
     there.
-    effects: the frame of `design.analysis.main_effects`. best: best.json, of which "row" is read.
+    effects, anova: the frames of `design.analysis.analyse`. best: best.json, of which "row" is read.
     audit: remarks on the array; conclusion: what the effects say and cannot say; both plain text.
     real, synthetic: uint8 (N, H, W), training images and images by the best generator.
     losses: n_images, loss/G, loss/D, logits/real, logits/fake of the best row.
@@ -79,6 +79,7 @@ class ModelResults:
 
     trials: pd.DataFrame
     effects: pd.DataFrame
+    anova: pd.DataFrame
     best: Mapping[str, Any]
     audit: Sequence[str]
     conclusion: str
@@ -286,16 +287,17 @@ def _model_section(
 
     parts.append("### Main effects")
     if len(effects):
-        pngs[f"{name}-effects.png"] = figures.main_effects(effects)
+        pngs[f"{name}-effects.png"] = design_figures.effects(effects)
         parts += [
             _effects_table(effects),
             _figure(
                 f"{name}-effects.png",
                 f"Main effects of the factors of {title}",
-                "Each point is the mean of the rows at that level. The filled marker has the best "
-                "signal-to-noise ratio (S/N, smaller is better: −10 log₁₀ of the mean squared FID). "
-                "Rank 1 moves the S/N most.",
+                "Each point is the mean signal-to-noise ratio of the rows at that level (S/N, smaller is better: "
+                "−10 log₁₀ of the mean squared FID), with its 95 % interval where there is an estimate of error. The "
+                "filled marker has the best mean, which need not be shown to be better.",
             ),
+            _anova_table(results.anova),
         ]
     if results.audit:
         parts.append("The array:\n\n" + "\n".join(f"- {_text(remark)}" for remark in results.audit))
@@ -449,6 +451,23 @@ def _effects_table(effects: pd.DataFrame) -> str:
                 ]
             )
     return _table(["factor", "level", "rows", "mean FID", "S/N, dB", "range of S/N, dB", "rank"], rows, left=0)
+
+
+def _anova_table(anova: pd.DataFrame) -> str:
+    rows = [
+        [
+            _text(" = ".join(figures.factor_name(part) for part in str(line["source"]).split(" = "))),
+            f"{int(line['df'])}",
+            _number(line["ss"]),
+            _number(line["f"]),
+            _number(line["p"]),
+            _number(line["contribution"]),
+        ]
+        for line in anova.to_dict("records")
+    ]
+    return _table(
+        ["analysis of variance of the S/N", "df", "sum of squares", "F", "p", "contribution, %"], rows, left=0
+    )
 
 
 def _measured(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from mammogan import atomic, figures
+from mammogan import atomic, design_figures, figures
 from mammogan.errors import DataError
 
 BEST = "best.json"
@@ -22,13 +22,14 @@ METRICS = (*_OF_TRIALS, "spread", "collapsed", "copies")  # for `dvc metrics sho
 class StudyResults:
     """A finished study.
 
-    trials, effects: frames of design.study and design.analysis. best: facts about the best row and where it comes
+    trials, effects, anova: frames of design.study and design.analysis. best: facts about the best row and where it comes
     from. findings: what the array can and cannot tell, and what the effects say, one sentence each. history: metrics
     of the best row over training. progress: row, n_images, fid.
     """
 
     trials: pd.DataFrame
     effects: pd.DataFrame
+    anova: pd.DataFrame
     best: dict[str, Any]
     findings: list[str]
     history: pd.DataFrame
@@ -40,6 +41,7 @@ def write(results: StudyResults, folder: Path, generator: Path, samples: Path) -
     with atomic.new_folder(folder) as new:
         _write_table(results.trials, new / "trials.csv")
         _write_table(results.effects, new / "effects.csv")
+        _write_table(results.anova, new / "anova.csv")
         _write_table(results.history, new / "losses.csv")
         _write_table(results.progress, new / "progress.csv")
         atomic.write_text(new / BEST, json.dumps(results.best, indent=2) + "\n")
@@ -49,8 +51,8 @@ def write(results: StudyResults, folder: Path, generator: Path, samples: Path) -
         shutil.copyfile(generator, new / GENERATOR)
         plots = new / PLOTS
         plots.mkdir()
-        (plots / "effects.png").write_bytes(figures.main_effects(results.effects))
-        (plots / "trials.png").write_bytes(figures.trial_bars(results.trials))
+        (plots / "effects.png").write_bytes(design_figures.effects(results.effects))
+        (plots / "trials.png").write_bytes(figures.trial_bars(_by_row(results.trials)))
         (plots / "losses.png").write_bytes(figures.loss_curves(results.history))
         (plots / "progress.png").write_bytes(figures.fid_progress(results.progress))
         shutil.copyfile(samples, plots / "samples.png")
@@ -67,6 +69,7 @@ def read(folder: Path) -> StudyResults:
         return StudyResults(
             trials=pd.read_csv(folder / "trials.csv", dtype={"run_id": str}),
             effects=pd.read_csv(folder / "effects.csv"),
+            anova=pd.read_csv(folder / "anova.csv"),
             best=best,
             findings=(folder / "conclusion.txt").read_text(encoding="utf-8").splitlines(),
             history=pd.read_csv(folder / "losses.csv"),
@@ -93,6 +96,14 @@ def read_best(folder: Path) -> dict[str, Any]:
     if absent:
         raise _half(folder, f"{BEST} lacks {', '.join(sorted(absent))}")
     return facts
+
+
+def _by_row(trials: pd.DataFrame) -> pd.DataFrame:
+    """The means of each row's replicates; a row has collapsed when one of its runs has."""
+    if "replicate" not in trials or trials["replicate"].max() == 1:
+        return trials
+    rows = trials.groupby("row")
+    return rows.mean(numeric_only=True).assign(collapsed=rows["collapsed"].max()).reset_index()
 
 
 def _half(folder: Path, reason: str) -> DataError:

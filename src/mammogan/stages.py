@@ -20,13 +20,13 @@ from tqdm import tqdm
 from mammogan import assessing, assessment, atomic, comparing, config, results, sources
 from mammogan import report as page
 from mammogan.assessing import Real
-from mammogan.config import Checkout, Config, EvaluateConfig, ExtractorConfig, ModelName, TrainConfig
+from mammogan.config import Checkout, Config, EvaluateConfig, ExtractorConfig, ModelName, StudyConfig, TrainConfig
 from mammogan.data import phantom
 from mammogan.data.prepare import ABOUT_FILE
 from mammogan.data.tiles import Tiles, depth, read_manifest, read_tiles, to_8_bits
 from mammogan.design import analysis
-from mammogan.design.arrays import Array, audit, find_array
-from mammogan.design.study import Report, Response, Row
+from mammogan.design.arrays import Array, Row, audit, find_array
+from mammogan.design.study import Cell, Report, Resources, Response, Where
 from mammogan.design.study import study as run_study
 from mammogan.errors import DataError, TrainingError
 from mammogan.evaluation import extractors
@@ -39,6 +39,7 @@ from mammogan.serving.generate import generate as draw_set
 from mammogan.serving.images import Stamp
 from mammogan.sources import Source
 from mammogan.tracking import registry
+from mammogan.tracking.fetch import bring
 from mammogan.tracking.model import Origin, sha256
 from mammogan.tracking.runs import log_assessment, log_study, row_name, row_tags
 from mammogan.tracking.store import experiment
@@ -149,13 +150,13 @@ def plan_study(here: Checkout, settings: Config, model: ModelName) -> str:
     """The rows of the study of `model` and what each would cost, as text."""
     tiles = _training_tiles(here)
     array, factors = _design(settings, model)
+    n_runs = array.n_rows * settings.study.replicates
     lines = [
         f"study {_study_name(settings, model, tiles, provenance(here.root), _start(here, settings.train))}",
         *audit(array, factors),
+        f"{n_runs} runs: {array.n_rows} rows, each with {settings.study.replicates} training seeds.",
     ]
-    for row in array.assign(factors):
-        section = config.with_row(settings.train, model=model, **row.levels)
-        _check_batch(section, tiles, f"study.factors.{model}.batch_size")
+    for row, section in _sections(settings, model, tiles):
         lines.append(f"{row_name(row.number, row.levels)}: {_cost(section, tiles)}")
     return "\n".join(lines)
 
@@ -174,25 +175,31 @@ class _Objective:
     threads: int
     start: Path | None
 
-    def __call__(self, row: Row, report: Report) -> Response:
+    def __call__(self, cell: Cell, report: Report) -> Response:
         torch.set_num_threads(self.threads)
-        section = config.with_row(self.train, **row.levels)
-        result = run(
-            self.here,
-            section,
-            _judge(self.here, self.evaluate, choose_device(section).type),
-            folder=self.here.stores / "checkpoints" / self.study / f"row-{row.number}",
-            label=Label(
-                _experiment(section.model),
-                self.about,
-                row_name(row.number, row.levels),
-                "trial",
-                row_tags(self.study, self.array, row.number, row.levels),
-            ),
-            provenance=self.origin,
-            progress=lambda share, losses: report(share),
-            start=self.start,
-        )
+        section = config.with_row(self.train, seed=self.train.seed + cell.replicate - 1, **cell.levels)
+        folder = self.here.stores / "checkpoints" / self.study / _run_folder(cell.row, cell.replicate)
+        folder.mkdir(parents=True, exist_ok=True)
+        tags = row_tags(self.study, self.array, cell.row, cell.levels) | {"mammogan.replicate": str(cell.replicate)}
+        name = row_name(cell.row, cell.levels)
+        # The lock: a run that was given up elsewhere for want of a sign of life may still be at work here.
+        with FileLock(folder / ".lock"):
+            result = run(
+                self.here,
+                section,
+                _judge(self.here, self.evaluate, choose_device(section).type),
+                folder=folder,
+                label=Label(
+                    _experiment(section.model),
+                    self.about,
+                    name if cell.replicate == 1 else f"{name} #{cell.replicate}",
+                    "trial",
+                    tags,
+                ),
+                provenance=self.origin,
+                progress=lambda share, losses: report(share),
+                start=self.start,
+            )
         return Response(result.scores.fid, _columns(section, result))
 
 
@@ -204,14 +211,16 @@ def study(here: Checkout, settings: Config, model: ModelName) -> str:
     """
     tiles = _training_tiles(here)
     array, factors = _design(settings, model)
-    section = config.with_row(settings.train, model=model, batch_size=max(factors["batch_size"]))
-    _check_batch(section, tiles, f"study.factors.{model}.batch_size")
+    largest = {"batch_size": max(factors["batch_size"])} if "batch_size" in factors else {}
+    section = config.with_row(settings.train, model=model, **largest)
+    _sections(settings, model, tiles)
     origin = provenance(here.root)
     start = _start(here, section)
     name = _study_name(settings, model, tiles, origin, start)
     work = here.stores / "checkpoints" / name
     _say_if_afresh(work, model)
-    machine = _settle(section, work, processes=settings.study.workers)
+    ray = settings.study.ray
+    machine = _settle(section, work, settings.study.workers, threads=max(1, int(ray.cpus)) if ray else None)
     device = choose_device(section)
     # Before any worker starts: features of the real images are cached, and what is missing is told at once.
     judge = _judge(here, settings.evaluate, device.type)
@@ -223,7 +232,7 @@ def study(here: Checkout, settings: Config, model: ModelName) -> str:
         torch.cuda.empty_cache()
     trials = run_study(
         name,
-        f"sqlite:///{(here.stores / 'optuna.db').as_posix()}",
+        place_of(here, settings.study, name),
         array,
         factors,
         _Objective(
@@ -237,24 +246,28 @@ def study(here: Checkout, settings: Config, model: ModelName) -> str:
             machine.threads,
             start,
         ),
-        workers=settings.study.workers,
+        replicates=settings.study.replicates,
+        seed=settings.study.seed,
+        order=settings.study.order,
         max_retries=settings.study.max_retries,
-        lock=here.stores / ".locks" / f"{name}.lock",
     )
-    effects = analysis.main_effects(trials, factors)
-    findings += analysis.conclusion(trials, factors).splitlines()
+    for run_id, folder in zip(trials["run_id"], _folders(work, trials), strict=True):
+        bring(here.stores, run_id, folder)  # of runs on other machines
+    analysed = analysis.analyse(trials, factors)
+    findings += analysed.conclusion.splitlines()
     n_collapsed = int(trials["collapsed"].sum())
     if n_collapsed:
         findings.append(
-            f"{n_collapsed} of {len(trials)} rows collapsed: their images hardly vary with z. The effects count them."
+            f"{n_collapsed} of {len(trials)} runs collapsed: their images hardly vary with z. The effects count them."
         )
     if n_collapsed == len(trials):
-        findings.append("All rows collapsed, so the best row is no success.")
+        findings.append("All runs collapsed, so the best row is no success.")
     best = _best(trials)
-    kept = work / f"row-{best['row']}"
+    kept = work / _run_folder(best["row"], best["replicate"])
     found = results.StudyResults(
         trials=trials,
-        effects=effects,
+        effects=analysed.effects,
+        anova=analysed.anova,
         best=_best_facts(model, name, best, list(factors), tiles, origin),
         findings=findings,
         history=pd.read_csv(kept / "history.csv"),
@@ -268,11 +281,12 @@ def study(here: Checkout, settings: Config, model: ModelName) -> str:
         model_name=model,
         git_commit=origin.git_commit,
         trials=trials,
-        effects=effects,
+        effects=analysed.effects,
+        anova=analysed.anova,
         plots=sorted((out / results.PLOTS).glob("*.png")),
         audit="\n\n".join(findings),
     )
-    levels = ", ".join(f"{factor} {best[factor]:g}" for factor in factors)
+    levels = ", ".join(f"{factor} {config.level_text(best[factor])}" for factor in factors)
     return "\n".join([found.best["line"], f"best: row {best['row']} ({levels})", *findings])
 
 
@@ -447,7 +461,36 @@ def _about_data(path: Path) -> str:
 
 def _design(settings: Config, model: ModelName) -> tuple[Array, dict[str, list[Any]]]:
     factors = settings.study.factors.dcgan if model == "dcgan" else settings.study.factors.stylegan
-    return find_array(settings.study.array), factors.model_dump()
+    return find_array(settings.study.array), dict(factors)
+
+
+def _sections(settings: Config, model: ModelName, tiles: Tiles) -> list[tuple[Row, TrainConfig]]:
+    """Each row of the array and the training section under its levels, checked before anything is trained."""
+    array, factors = _design(settings, model)
+    found = []
+    for row in array.assign(factors):
+        section = config.with_row(settings.train, model=model, **row.levels)
+        _check_batch(section, tiles, f"study.factors.{model}.batch_size")
+        found.append((row, section))
+    return found
+
+
+def place_of(here: Checkout, section: StudyConfig, name: str) -> Where:
+    """Where the study of that name is kept and run."""
+    storage = section.storage or f"sqlite:///{(here.stores / 'optuna.db').as_posix()}"
+    if "://" not in storage:
+        storage = str(here.stores / storage)
+    cluster = Resources(**section.ray.model_dump()) if section.ray else None
+    lock = here.stores / ".locks" / f"{name}.lock"
+    return Where(storage, lock, section.workers, section.heartbeat_s, cluster)
+
+
+def _run_folder(row: int, replicate: int) -> str:
+    return f"row-{row}" if replicate == 1 else f"row-{row}-{replicate}"
+
+
+def _folders(work: Path, trials: pd.DataFrame) -> list[Path]:
+    return [work / _run_folder(row, number) for row, number in zip(trials["row"], trials["replicate"], strict=True)]
 
 
 def _study_name(settings: Config, model: ModelName, tiles: Tiles, origin: Provenance, start: Path | None) -> str:
@@ -479,11 +522,11 @@ class _Machine:
     threads: int
 
 
-def _settle(section: TrainConfig, work: Path, processes: int) -> _Machine:
+def _settle(section: TrainConfig, work: Path, processes: int, threads: int | None = None) -> _Machine:
     """Decided once for all runs that share the folder `work`, so that a resumed run computes as before."""
     kept = work / "machine.json"
     if not kept.exists():
-        threads = max(1, torch.get_num_threads() // processes)
+        threads = threads or max(1, torch.get_num_threads() // processes)
         atomic.write_text(kept, json.dumps(asdict(_Machine(choose_precision(section), threads))))
     return _Machine(**json.loads(kept.read_text(encoding="utf-8")))
 
@@ -547,11 +590,12 @@ def _columns(section: TrainConfig, result: RunResult) -> dict[str, Any]:
 
 
 def _best(trials: pd.DataFrame) -> dict[str, Any]:
-    """The row with the lowest FID among those that have not collapsed, if there are such."""
+    """The best run of the row with the lowest mean FID, among the runs that have not collapsed, if there are such."""
     sound = trials[~trials["collapsed"].astype(bool)]
     if sound.empty:
         sound = trials
-    best = sound.sort_values("fid", kind="stable").head(1).to_dict("records")[0]
+    row = sound.groupby("row")["fid"].mean().idxmin()
+    best = sound[sound["row"] == row].sort_values("fid", kind="stable").head(1).to_dict("records")[0]
     return {str(name): value for name, value in best.items()}
 
 
@@ -559,7 +603,7 @@ def _best_facts(
     model: ModelName, name: str, best: dict[str, Any], factors: list[str], tiles: Tiles, origin: Provenance
 ) -> dict[str, Any]:
     scores = Scores(**{field: best[field] for field in Scores.__dataclass_fields__})
-    kept = ("row", *factors, "spread", "spread_real", "collapsed", "copies", "run_id")
+    kept = ("row", "replicate", *factors, "spread", "spread_real", "collapsed", "copies", "run_id")
     return {
         "model": model,
         "study": name,
@@ -574,11 +618,12 @@ def _best_facts(
 
 
 def _progress_of_rows(work: Path, trials: pd.DataFrame) -> pd.DataFrame:
+    """FID over training of each row, the mean of its replicates."""
     parts = []
-    for row in trials["row"]:
-        history = pd.read_csv(work / f"row-{row}" / "history.csv")
+    for row, folder in zip(trials["row"], _folders(work, trials), strict=True):
+        history = pd.read_csv(folder / "history.csv")
         parts.append(history[["n_images", "fid"]].dropna().assign(row=row))
-    return pd.concat(parts, ignore_index=True)[["row", "n_images", "fid"]]
+    return pd.concat(parts).groupby(["row", "n_images"])["fid"].mean().reset_index()
 
 
 def _for_the_page(here: Checkout, model: ModelName, tiles: Tiles, side: int) -> page.ModelResults:
@@ -587,6 +632,7 @@ def _for_the_page(here: Checkout, model: ModelName, tiles: Tiles, side: int) -> 
     return page.ModelResults(
         trials=found.trials,
         effects=found.effects,
+        anova=found.anova,
         best=found.best,
         audit=(),
         conclusion="\n\n".join(found.findings),

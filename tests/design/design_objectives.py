@@ -12,7 +12,8 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
-from mammogan.design.arrays import ARRAYS, Row
+from mammogan.design.arrays import ARRAYS
+from mammogan.design.crossed import Cell
 from mammogan.design.sampler import TaguchiSampler
 from mammogan.design.worker import Report, Response
 
@@ -28,43 +29,47 @@ class Recorded:
     failures: Mapping[int, int] = field(default_factory=dict)
     deaths: Mapping[int, int] = field(default_factory=dict)
 
-    def __call__(self, row: Row, report: Report) -> Response:
-        attempt = len(list(self.folder.glob(f"row-{row.number}-*.started")))
-        self._note(row, attempt, "started")
+    def __call__(self, cell: Cell, report: Report) -> Response:
+        attempt = len(list(self.folder.glob(f"{_run_of(cell)}-*.started")))
+        self._note(cell, attempt, "started")
         try:
-            return self._run(row, attempt, report)
+            return self._run(cell, attempt, report)
         finally:
-            self._note(row, attempt, "left")
+            self._note(cell, attempt, "left")
 
-    def _run(self, row: Row, attempt: int, report: Report) -> Response:
+    def _run(self, cell: Cell, attempt: int, report: Report) -> Response:
         for step in range(10):
             time.sleep(self.seconds / 10)
             report(step / 10)
-        if attempt < self.deaths.get(row.number, 0):
+        if attempt < self.deaths.get(cell.row, 0):
             os._exit(3)
-        if attempt < self.failures.get(row.number, 0):
-            raise RuntimeError(f"no luck in row {row.number}")
-        self._note(row, attempt, "done")
-        return Response(float(10 * row.number), {"pid": os.getpid()})
+        if attempt < self.failures.get(cell.row, 0):
+            raise RuntimeError(f"no luck in row {cell.row}")
+        self._note(cell, attempt, "done")
+        return Response(float(10 * cell.row + cell.replicate - 1), {"pid": os.getpid()})
 
-    def _note(self, row: Row, attempt: int, what: str) -> None:
-        (self.folder / f"row-{row.number}-{attempt}-{os.getpid()}.{what}").touch()
+    def _note(self, cell: Cell, attempt: int, what: str) -> None:
+        (self.folder / f"{_run_of(cell)}-{attempt}-{os.getpid()}.{what}").touch()
 
 
-def finds_the_disk_full(row: Row, report: Report) -> Response:
+def _run_of(cell: Cell) -> str:
+    return f"row-{cell.row}-{cell.replicate}"
+
+
+def finds_the_disk_full(cell: Cell, report: Report) -> Response:
     raise OSError(errno.ENOSPC, "No space left on device", "checkpoints/000000064.pt")
 
 
-def returns_infinity(row: Row, report: Report) -> Response:
+def returns_infinity(cell: Cell, report: Report) -> Response:
     return Response(float("inf"))
 
 
-def returns_a_column_of_the_study(row: Row, report: Report) -> Response:
+def returns_a_column_of_the_study(cell: Cell, report: Report) -> Response:
     return Response(1.0, {"lr": 3})
 
 
-def exits_quietly(row: Row, report: Report) -> Response:
-    if row.number == 1:
+def exits_quietly(cell: Cell, report: Report) -> Response:
+    if cell.row == 1:
         sys.exit(0)
     return Response(1.0)
 
@@ -75,24 +80,16 @@ class CannotBeLoaded:
     def __reduce__(self) -> tuple[object, ...]:
         return int, ("no number",)
 
-    def __call__(self, row: Row, report: Report) -> Response:
+    def __call__(self, cell: Cell, report: Report) -> Response:
         raise AssertionError
 
 
 def run_slow_study(folder: str) -> None:
     """A study of about three seconds of work in two workers."""
-    from mammogan.design.study import study  # pandas: slow to import in each worker
+    from mammogan.design.study import Where, study  # pandas: slow to import in each worker
 
-    study(
-        "slow",
-        f"sqlite:///{folder}/optuna.db",
-        ARRAYS["l9"],
-        FACTORS,
-        Recorded(Path(folder), seconds=0.6),
-        workers=2,
-        max_retries=0,
-        lock=Path(folder) / "slow.lock",
-    )
+    where = Where(f"sqlite:///{folder}/optuna.db", Path(folder) / "slow.lock", workers=2)
+    study("slow", where, ARRAYS["l9"], FACTORS, Recorded(Path(folder), seconds=0.6), max_retries=0)
 
 
 def open_storage(kind: str, folder: Path) -> BaseStorage:
@@ -117,6 +114,6 @@ def optimize(kind: str, folder: Path, n_trials: int | None = None, failure_rate:
             raise RuntimeError("no luck")
         return value
 
-    sampler = TaguchiSampler(ARRAYS["l9"], FACTORS, max_retries=1000)
+    sampler = TaguchiSampler(ARRAYS["l9"], FACTORS, order="array", max_retries=1000)
     shared = optuna.load_study(study_name="shared", storage=open_storage(kind, folder), sampler=sampler)
     shared.optimize(objective, n_trials=n_trials, catch=(RuntimeError,))

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import design_objectives
 import optuna
@@ -11,9 +12,10 @@ import pytest
 from design_objectives import FACTORS, open_storage, suggest_all
 from optuna.trial import TrialState
 
-from mammogan.design import sampler as sampler_module
+from mammogan.design import claims
 from mammogan.design.arrays import ARRAYS
-from mammogan.design.sampler import ROW, TaguchiSampler, fail
+from mammogan.design.claims import ROW, fail
+from mammogan.design.sampler import TaguchiSampler
 from mammogan.errors import DesignError
 
 ROWS = {row.number: row.levels for row in ARRAYS["l9"].assign(FACTORS)}
@@ -29,7 +31,11 @@ def quiet_optuna():
 
 @pytest.fixture
 def empty_study() -> optuna.Study:
-    return optuna.create_study(sampler=TaguchiSampler(ARRAYS["l9"], FACTORS))
+    return optuna.create_study(sampler=in_order())
+
+
+def in_order(**options: Any) -> TaguchiSampler:
+    return TaguchiSampler(ARRAYS["l9"], FACTORS, order="array", **options)
 
 
 def rows_in(study: optuna.Study, state: TrialState = TrialState.COMPLETE) -> list[int]:
@@ -77,13 +83,13 @@ def test_a_row_that_always_fails_is_given_up_after_its_retries_and_the_others_ru
 
 def test_earlier_failures_can_be_forgiven(empty_study):
     empty_study.optimize(failing({4: 99}), catch=(RuntimeError,))
-    empty_study.sampler = TaguchiSampler(ARRAYS["l9"], FACTORS, forgive_before=len(empty_study.trials))
+    empty_study.sampler = in_order(forgive_before=len(empty_study.trials))
     empty_study.optimize(failing({4: 1}), catch=(RuntimeError,))
     assert sorted(rows_in(empty_study)) == list(ROWS)
 
 
 def test_a_killed_trial_gives_its_row_back_without_counting(empty_study):
-    empty_study.sampler = TaguchiSampler(ARRAYS["l9"], FACTORS, max_retries=0)
+    empty_study.sampler = in_order(max_retries=0)
     for _ in range(3):
         empty_study.ask()
         (running,) = empty_study.get_trials(states=(TrialState.RUNNING,))
@@ -155,7 +161,73 @@ def test_ask_and_tell_goes_through_the_rows(empty_study):
         trial = empty_study.ask()
         empty_study.tell(trial, suggest_all(trial))
     assert rows_in(empty_study) == list(ROWS)
-    assert empty_study.sampler.open_rows(empty_study) == []
+    assert empty_study.sampler.open_cells(empty_study) == []
+
+
+def test_replicates_run_each_row_as_often_block_by_block(empty_study):
+    empty_study.sampler = in_order(replicates=3)
+    empty_study.optimize(suggest_all)
+    assert [claims.place(trial) for trial in empty_study.trials] == [(r, k) for k in (1, 2, 3) for r in ROWS]
+
+
+def test_more_replicates_of_a_finished_study_run_only_what_is_new(empty_study):
+    empty_study.optimize(suggest_all)
+    empty_study.sampler = in_order(replicates=2)
+    empty_study.optimize(suggest_all)
+    assert [claims.place(trial) for trial in empty_study.trials[9:]] == [(row, 2) for row in ROWS]
+
+
+def test_a_noise_factor_takes_its_value_from_the_replicate():
+    noise = {"resample": [7, 8]}
+    study = optuna.create_study(sampler=in_order(replicates=2, noise=noise))
+    study.optimize(lambda trial: suggest_all(trial) + trial.suggest_int("resample", 0, 9))
+    assert [trial.params["resample"] for trial in study.trials] == [7] * 9 + [8] * 9
+
+
+def test_the_order_of_a_replicate_is_random_by_seed_and_holds_each_row_once():
+    first, same, other = (
+        list(TaguchiSampler(ARRAYS["l9"], FACTORS, replicates=2, seed=seed).cells) for seed in (1, 1, 2)
+    )
+    assert first == same != other
+    assert sorted(row for row, _ in first[:9]) == list(ROWS)
+    assert first[:9] != [(row, 1) for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"replicates": 0}, "at least one replicate"),
+        ({"order": "best"}, "no run order is called 'best'; choose one of: random, array"),
+        ({"noise": {"lr": [1]}}, "'lr' is both a factor and a noise factor"),
+        ({"noise": {"resample": [1, 2]}}, "has 2 values .* for 1 replicates"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_refused(options, message):
+    with pytest.raises(DesignError, match=message):
+        TaguchiSampler(ARRAYS["l9"], FACTORS, **options)
+
+
+def test_an_enqueued_trial_that_is_no_row_is_refused(empty_study):
+    empty_study.enqueue_trial({"epochs": 1})
+    with pytest.raises(DesignError, match=r"parameters \{'epochs': 1\} are in no row of the design"):
+        empty_study.optimize(suggest_all)
+
+
+def test_an_enqueued_row_that_is_complete_is_not_run_again(empty_study):
+    empty_study.optimize(suggest_all)
+    empty_study.enqueue_trial(ROWS[7])
+    empty_study.optimize(suggest_all)
+    assert empty_study.trials[9].state == TrialState.PRUNED
+
+
+def test_a_parameter_with_one_choice_that_is_not_the_rows_level_is_an_error(empty_study):
+    def objective(trial: optuna.Trial) -> float:
+        suggest_all(trial)
+        return trial.suggest_float("momentum", 0.9, 0.9)
+
+    with pytest.raises(DesignError, match="trial 0 has a parameter of its own: 'momentum' is not a factor"):
+        empty_study.optimize(objective)
+    assert rows_in(empty_study) == [0]  # its response belongs to no row
 
 
 def test_threads_share_the_rows(empty_study):
@@ -170,48 +242,50 @@ def test_an_enqueued_trial_claims_the_row_that_it_agrees_with(empty_study):
     assert rows_in(empty_study) == [7, 3, 1, 2, 4, 5, 6, 8, 9]
 
 
-def test_a_trial_whose_process_died_before_its_claim_holds_nobody_up(empty_study, monkeypatch):
-    monkeypatch.setattr(sampler_module, "_CLAIM_TIMEOUT_S", 0.1)
+def test_a_trial_whose_process_died_before_its_claim_holds_nobody_up(empty_study):
     empty_study._storage.create_new_trial(empty_study._study_id)
     empty_study.optimize(suggest_all)
-    assert rows_in(empty_study) == list(ROWS)
-    assert empty_study.trials[0].state == TrialState.FAIL
+    assert sorted(rows_in(empty_study)) == list(ROWS)
 
 
-def test_a_trial_waits_for_the_claim_of_an_earlier_one(empty_study, monkeypatch):
+def test_of_two_trials_that_claim_one_row_at_most_one_keeps_it(empty_study, monkeypatch):
     storage = empty_study._storage
-    earlier = storage.create_new_trial(empty_study._study_id)
-    naps = []
-
-    def claim_during_the_third_nap(_: float) -> None:
-        naps.append(1)
-        if len(naps) == 3:
-            storage.set_trial_system_attr(earlier, ROW, 1)
-
-    monkeypatch.setattr(sampler_module.time, "sleep", claim_during_the_third_nap)
-    later = empty_study.ask()
-    assert len(naps) == 3
-    assert storage.get_trial_system_attrs(later._trial_id)[ROW] == 2
-
-
-def test_a_reading_that_shows_parameters_without_their_row_is_read_again(empty_study, monkeypatch):
-    earlier = empty_study.ask()
-    suggest_all(earlier)
+    rival = storage.create_new_trial(empty_study._study_id)
     readings = []
-    whole = sampler_module._trials
+    whole = claims.all_trials
 
-    def torn_first(study):
-        trials = whole(study)
+    def rival_claims_after_the_first_reading(study):
+        trials = copy.deepcopy(whole(study))
         readings.append(trials)
-        if len(readings) == 1:  # what SQLite gives when the row is stored after the attributes were read
-            trials = copy.deepcopy(trials)
-            del trials[earlier.number].system_attrs[ROW]
+        if len(readings) == 1:
+            storage.set_trial_system_attr(rival, ROW, 2)  # what the other one is about to choose
         return trials
 
-    monkeypatch.setattr(sampler_module, "_trials", torn_first)
+    monkeypatch.setattr(claims, "all_trials", rival_claims_after_the_first_reading)
     later = empty_study.ask()
-    assert empty_study._storage.get_trial_system_attrs(later._trial_id)[ROW] == 2
-    assert len(readings) == 2
+    assert storage.get_trial_system_attrs(later._trial_id)[ROW] not in (0, 2)
+    assert len(readings) == 4  # choose, see the rival, choose again, see that nobody has it
+
+
+def test_a_last_row_that_two_trials_have_claimed_goes_to_one_of_them(empty_study, monkeypatch):
+    storage = empty_study._storage
+    empty_study.optimize(suggest_all, n_trials=8)
+    rival = storage.create_new_trial(empty_study._study_id)
+    readings = []
+    whole = claims.all_trials
+
+    def rival_claims_and_steps_back(study):
+        trials = copy.deepcopy(whole(study))
+        readings.append(trials)
+        if len(readings) == 1:
+            storage.set_trial_system_attr(rival, ROW, 9)
+        if len(readings) == 3:
+            storage.set_trial_system_attr(rival, ROW, 0)
+        return trials
+
+    monkeypatch.setattr(claims, "all_trials", rival_claims_and_steps_back)
+    later = empty_study.ask()
+    assert storage.get_trial_system_attrs(later._trial_id)[ROW] == 9
 
 
 def test_a_running_trial_of_another_sampler_holds_nobody_up(empty_study):
@@ -223,7 +297,7 @@ def test_a_running_trial_of_another_sampler_holds_nobody_up(empty_study):
 
 
 def test_a_study_goes_on_in_a_new_process(tmp_path):
-    sampler = TaguchiSampler(ARRAYS["l9"], FACTORS)
+    sampler = in_order()
     storage = open_storage("sqlite", tmp_path)
     study = optuna.create_study(study_name="shared", storage=storage, sampler=sampler)
     code = f"import pathlib, design_objectives as d; d.optimize('sqlite', pathlib.Path({str(tmp_path)!r}), 4)"

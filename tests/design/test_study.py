@@ -20,9 +20,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mammogan.design import worker
 from mammogan.design.arrays import ARRAYS
-from mammogan.design.sampler import ROW, TaguchiSampler
-from mammogan.design.study import study
-from mammogan.design.worker import News, Objective, Response, Task, connected
+from mammogan.design.claims import ROW
+from mammogan.design.crossed import Cell
+from mammogan.design.sampler import TaguchiSampler
+from mammogan.design.storage import opened
+from mammogan.design.study import Where, study
+from mammogan.design.worker import News, Objective, Response
 from mammogan.errors import DesignError
 
 RunStudy = Callable[..., pd.DataFrame]
@@ -30,17 +33,12 @@ RunStudy = Callable[..., pd.DataFrame]
 
 @pytest.fixture
 def run_study(tmp_path) -> RunStudy:
-    def run(objective: Objective, workers: int = 2, max_retries: int = 1, name: str = "test") -> pd.DataFrame:
-        return study(
-            name,
-            f"sqlite:///{tmp_path}/optuna.db",
-            ARRAYS["l9"],
-            FACTORS,
-            objective,
-            workers=workers,
-            max_retries=max_retries,
-            lock=tmp_path / f"{name}.lock",
-        )
+    def run(
+        objective: Objective, workers: int = 2, max_retries: int = 1, name: str = "test", replicates: int = 1
+    ) -> pd.DataFrame:
+        where = Where(f"sqlite:///{tmp_path}/optuna.db", tmp_path / f"{name}.lock", workers)
+        options = {"order": "array", "max_retries": max_retries, "replicates": replicates}
+        return study(name, where, ARRAYS["l9"], FACTORS, objective, **options)
 
     return run
 
@@ -48,7 +46,7 @@ def run_study(tmp_path) -> RunStudy:
 @pytest.fixture
 def complete_study(tmp_path, run_study) -> pd.DataFrame:
     """A study whose rows were run here, without worker processes."""
-    with connected(f"sqlite:///{tmp_path}/optuna.db") as storage:
+    with opened(f"sqlite:///{tmp_path}/optuna.db") as storage:
         sampler = TaguchiSampler(ARRAYS["l9"], FACTORS)
         record = optuna.create_study(study_name="test", storage=storage, sampler=sampler)
         record.optimize(design_objectives.suggest_all)
@@ -56,7 +54,7 @@ def complete_study(tmp_path, run_study) -> pd.DataFrame:
 
 
 def trials_in(folder: Path, name: str) -> list[FrozenTrial]:
-    with connected(f"sqlite:///{folder}/optuna.db") as storage:
+    with opened(f"sqlite:///{folder}/optuna.db") as storage:
         return optuna.load_study(study_name=name, storage=storage).get_trials()
 
 
@@ -66,7 +64,7 @@ def starts(folder: Path) -> Counter[int]:
 
 def test_failures_and_crashes_go_out_again_until_each_row_has_one_response(tmp_path, run_study, caplog, capsys):
     frame = run_study(Recorded(tmp_path, failures={2: 1}, deaths={5: 1}))
-    assert list(frame.columns) == ["row", "lr", "batch_size", "epochs", "fid", "state", "retries", "pid"]
+    assert list(frame.columns) == ["row", "replicate", "lr", "batch_size", "epochs", "fid", "state", "retries", "pid"]
     assert frame["row"].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert frame["fid"].tolist() == [10.0 * row for row in range(1, 10)]
     assert frame["epochs"].tolist() == [250, 500, 750, 500, 750, 250, 750, 250, 500]
@@ -79,7 +77,7 @@ def test_failures_and_crashes_go_out_again_until_each_row_has_one_response(tmp_p
     assert errors[2] == "RuntimeError: no luck in row 2"
     assert "died with exit code 3" in errors[5]
     assert "row 2 failed: RuntimeError: no luck in row 2\nTraceback" in caplog.text
-    assert "study test: 9.0/9 rows" in capsys.readouterr().err
+    assert "study test: 9.0/9 runs" in capsys.readouterr().err
 
 
 def test_a_complete_study_is_read_without_running_anything(tmp_path, complete_study):
@@ -110,20 +108,20 @@ def test_workers_that_cannot_start_end_the_study_with_their_reason(run_study):
 
 def test_an_objective_that_no_process_can_import_is_refused(run_study):
     with pytest.raises(DesignError, match="cannot be sent to a worker process"):
-        run_study(lambda row, report: Response(1.0))
+        run_study(lambda cell, report: Response(1.0))
 
 
 def test_a_storage_that_cannot_be_opened_is_named(tmp_path):
     url = f"sqlite:///{tmp_path}/missing/optuna.db"
     with pytest.raises(DesignError, match=r"missing/optuna.db cannot be opened \(OperationalError"):
-        study("test", url, ARRAYS["l9"], FACTORS, Recorded(tmp_path), workers=1, max_retries=0, lock=tmp_path / "l")
+        study("test", Where(url, tmp_path / "l", workers=1), ARRAYS["l9"], FACTORS, Recorded(tmp_path))
 
 
 @pytest.mark.usefixtures("complete_study")
 def test_a_study_of_another_design_under_the_same_name_is_refused(tmp_path):
     url = f"sqlite:///{tmp_path}/optuna.db"
     with pytest.raises(DesignError, match="holds another design"):
-        study("test", url, ARRAYS["paper"], FACTORS, Recorded(tmp_path), workers=1, max_retries=0, lock=tmp_path / "l")
+        study("test", Where(url, tmp_path / "l", workers=1), ARRAYS["paper"], FACTORS, Recorded(tmp_path))
 
 
 @pytest.mark.usefixtures("complete_study")
@@ -148,20 +146,11 @@ def test_a_second_command_waits_for_the_first(tmp_path, run_study, monkeypatch):
         (design_objectives.returns_a_column_of_the_study, "attrs called lr; these columns are the study's own"),
     ],
 )
-def test_a_response_that_does_not_fit_fails_its_row(objective, message):
-    told: list[News] = []
-    sampler = TaguchiSampler(ARRAYS["l9"], FACTORS)
-    record = optuna.create_study(sampler=sampler)
-
-    class Pipe:
-        def send(self, news: News) -> None:
-            told.append(news)
-
-    with pytest.raises(DesignError, match=message):
-        worker._run_row(Task("w", "test", "", sampler, b""), objective, record, record.ask(), Pipe())
-    assert [news.state for news in told] == ["running", "failed"]
-    assert message in told[1].error
-    assert message in record.get_trials()[0].user_attrs["error"]
+def test_a_response_that_does_not_fit_fails_its_run(objective, message):
+    cell = Cell(1, 1, {"lr": 0.1}, {})
+    news = worker.answer(objective, cell, ["lr"], lambda _: None)
+    assert news.state == "failed"
+    assert message in news.error
 
 
 @pytest.mark.parametrize(
@@ -225,7 +214,7 @@ def test_a_killed_study_loses_no_row_runs_none_twice_and_leaves_no_orphan(end, t
     else:
         parent.kill()
     stderr = parent.communicate()[1]
-    pids = {int(path.stem.split("-")[3]) for path in tmp_path.glob("*.started")}
+    pids = {int(path.stem.split("-")[4]) for path in tmp_path.glob("*.started")}
     wait_until(lambda: not any(is_alive(pid) for pid in pids))
     before = trials_in(tmp_path, "slow")
     complete_before = {t.number for t in before if t.state == TrialState.COMPLETE}
@@ -268,8 +257,7 @@ def test_progress_counts_fractions_of_rows_and_never_leaves_zero_to_one(monkeypa
 
     clock = iter([10.0, 10.1, 11.0, 12.0])
     monkeypatch.setattr(worker.time, "monotonic", lambda: next(clock))
-    row = next(ARRAYS["l9"].assign(FACTORS))
-    report = worker._reporter(row, Pipe())
+    report = worker._reporter(Pipe())
     for fraction in (0.25, 0.3, 7.0, math.nan):
         report(fraction)
     assert [news.fraction for news in told][:2] == [0.25, 1.0]

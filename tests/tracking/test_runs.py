@@ -224,6 +224,7 @@ def log_study(experiment, tmp_path):
             git_commit="0123abc",
             trials=pd.DataFrame({"row": [1, 2], "fid": [30.0, best_fid]}),
             effects=pd.DataFrame({"factor": ["lr"]}),
+            anova=pd.DataFrame({"source": ["lr"]}),
             plots=[plot],
             audit="Balanced and orthogonal.",
         )

@@ -1,8 +1,6 @@
-"""A worker process of a study: runs rows until none is open, tells its parent how far it is, dies with it."""
+"""A worker process of a study: runs what its parent hands it, tells how far it is, and dies with its parent."""
 
-import contextlib
 import errno
-import logging
 import math
 import multiprocessing
 import os
@@ -12,141 +10,85 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
-import optuna
-from optuna.storages import BaseStorage, RDBStorage
-
-from mammogan.design.arrays import Row
-from mammogan.design.sampler import TaguchiSampler, row_number
+from mammogan.design.crossed import Cell
 from mammogan.errors import DesignError, MammoganError
 
-WORKER = "taguchi:worker"  # trial system attr: which worker of the command runs the trial
-
-OWN_COLUMNS = ("row", "fid", "state", "retries", "error")
+OWN_COLUMNS = ("row", "replicate", "fid", "state", "retries", "error", "worker")
 
 _REPORT_EVERY_S = 0.5
-_SQLITE_BUSY_S = 60.0
 _ENDED_BY_SIGTERM = 143  # as a shell would report it
 _DISK_FULL = ("No space left on device", "database or disk is full")  # in the words of safetensors and of SQLite
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a row gives back: the value that is analysed, and JSON scalars to keep beside it."""
+    """What a run gives back: the value that is analysed, and JSON scalars to keep beside it."""
 
     value: float
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
 Report = Callable[[float], None]
-Objective = Callable[[Row, Report], Response]
+Objective = Callable[[Cell, Report], Response]
 
 
 @dataclass(frozen=True)
 class News:
-    """What a worker tells its parent; `row` is None when the worker itself is in trouble."""
+    """What a worker tells its parent. `lost`: it was not the run that failed, but the machine under it."""
 
-    row: int | None
-    state: Literal["running", "complete", "failed"]
+    state: Literal["running", "complete", "failed", "unfit"]
     fraction: float = 0.0
+    response: Response | None = None
     error: str = ""
     details: str = ""
+    lost: bool = False
 
 
-@dataclass(frozen=True)
-class Task:
-    """All that a worker needs. The objective travels pickled, so that loading it cannot kill the start-up."""
+def work(objective: bytes, parent: Connection) -> None:
+    """Run in this process whatever comes through the pipe, until it closes. Entry point of the worker.
 
-    name: str
-    study: str
-    storage: str
-    sampler: TaguchiSampler
-    objective: bytes
-
-
-@contextlib.contextmanager
-def connected(url: str) -> Iterator[BaseStorage]:
-    """The Optuna storage at an SQLAlchemy URL, closed at the end.
-
-    Raises:
-        DesignError: it cannot be opened.
+    The objective travels pickled, so that loading it cannot kill the start-up.
     """
-    storage = _connect(url)
-    try:
-        yield storage
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
-
-
-def _connect(url: str) -> RDBStorage:
-    wait = {"connect_args": {"timeout": _SQLITE_BUSY_S}} if url.startswith("sqlite") else {}
-    for attempts_left in (
-        2,
-        1,
-        0,
-    ):  # processes that create the same fresh SQLite file may trip over each other
-        try:
-            return RDBStorage(url, engine_kwargs=wait)
-        except Exception as err:
-            if not attempts_left:
-                raise DesignError(
-                    f"the study storage {url} cannot be opened ({one_line(err)}); check the address"
-                ) from err
-            time.sleep(0.5)
-    raise AssertionError("unreachable")
-
-
-def work(task: Task, parent: Connection) -> None:
-    """Run rows in this process until none is open. Entry point of the worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_ENDED_BY_SIGTERM))  # so that open runs are closed on the way out
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    optuna.logging.set_verbosity(logging.ERROR)  # failures are told to the parent
     try:
-        objective = pickle.loads(task.objective)
-        with connected(task.storage) as storage:
-            study = optuna.load_study(study_name=task.study, storage=storage, sampler=task.sampler)
-            study.optimize(lambda trial: _run_row(task, objective, study, trial, parent), catch=(Exception,))
+        loaded = pickle.loads(objective)
     except Exception as err:
         error, details = told(err)
-        parent.send(News(None, "failed", error=error, details=details))
+        parent.send(News("unfit", error=error, details=details))
         raise SystemExit(1) from None
+    while True:
+        try:
+            cell, taken = parent.recv()
+        except EOFError:
+            return
+        parent.send(answer(loaded, cell, taken, _reporter(parent)))
 
 
-def _run_row(task: Task, objective: Objective, study: optuna.Study, trial: optuna.Trial, parent: Connection) -> float:
-    study._storage.set_trial_system_attr(trial._trial_id, WORKER, task.name)
-    for name, values in task.sampler.factors.items():
-        trial.suggest_categorical(name, values)  # the first one prunes a trial that found no row
-    row = task.sampler.rows[row_number(study, trial)]
-    parent.send(News(row.number, "running"))
+def answer(objective: Objective, cell: Cell, taken: Iterable[str], report: Report) -> News:
+    """The response of one run, or why there is none. `taken` are the names that its attrs must not have."""
     try:
-        response = objective(row, _reporter(row, parent))
+        response = objective(cell, report)
         if not math.isfinite(response.value):
             raise DesignError(f"the response is {response.value}, not a finite number; look at the run's log")
-        _check_names(response, task.sampler)
-        for key, value in response.attrs.items():
-            trial.set_user_attr(key, value)
+        clashes = sorted({*OWN_COLUMNS, *taken} & set(response.attrs))
+        if clashes:
+            raise DesignError(
+                f"the objective returns attrs called {', '.join(clashes)}; these columns are the study's own"
+            )
+        return News("complete", 1.0, response)
     except Exception as err:
         error, details = told(err)
-        parent.send(News(row.number, "failed", error=error, details=details))
-        trial.set_user_attr("error", error)
-        raise
-    parent.send(News(row.number, "complete"))
-    return float(response.value)
+        return News("failed", error=error, details=details)
 
 
-def _check_names(response: Response, sampler: TaguchiSampler) -> None:
-    taken = sorted({*OWN_COLUMNS, *sampler.factors} & set(response.attrs))
-    if taken:
-        raise DesignError(f"the objective returns attrs called {', '.join(taken)}; these columns are the study's own")
-
-
-def _reporter(row: Row, parent: Connection) -> Report:
+def _reporter(parent: Connection) -> Report:
     last = 0.0
 
     def report(fraction: float) -> None:
@@ -154,7 +96,7 @@ def _reporter(row: Row, parent: Connection) -> Report:
         now = time.monotonic()
         if now - last >= _REPORT_EVERY_S:
             last = now
-            parent.send(News(row.number, "running", min(max(float(fraction), 0.0), 1.0)))
+            parent.send(News("running", min(max(float(fraction), 0.0), 1.0)))
 
     return report
 
@@ -163,7 +105,7 @@ def _die_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)  # no clean-up: the next command fails this trial and gives its row out again
+        os._exit(1)  # no clean-up: the next command fails this trial and gives its run out again
 
 
 def told(err: BaseException) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mammogan.config import TrainConfig
+from mammogan.config import TrainConfig, level_text
 from mammogan.tracking import model
 from mammogan.tracking.store import clear_errors
 
@@ -100,7 +100,7 @@ _SHORT = {"batch_size": "b", "epochs": "e"}
 
 def row_name(row: int, levels: Mapping[str, Any]) -> str:
     """The name of a trial's run, such as "row 4: lr 0.0004 b16 e60": the UI cuts what is longer."""
-    settings = " ".join(f"{_SHORT.get(factor, f'{factor} ')}{level:g}" for factor, level in levels.items())
+    settings = " ".join(f"{_SHORT.get(factor, f'{factor} ')}{level_text(level)}" for factor, level in levels.items())
     return f"row {row}: {settings}"
 
 
@@ -110,7 +110,7 @@ def row_tags(study: str, array: str, row: int, levels: Mapping[str, Any]) -> dic
         "mammogan.study": study,
         "mammogan.array": array,
         "mammogan.row": str(row),
-        **{f"mammogan.level.{factor}": f"{level:g}" for factor, level in levels.items()},
+        **{f"mammogan.level.{factor}": level_text(level) for factor, level in levels.items()},
     }
 
 
@@ -328,16 +328,18 @@ def log_study(
     git_commit: str,
     trials: pd.DataFrame,
     effects: pd.DataFrame,
+    anova: pd.DataFrame,
     plots: Sequence[Path],
     audit: str,
 ) -> str:
-    """The study's own run: trials.csv, effects.csv, audit.md and plots/; returns its id.
+    """The study's own run: trials.csv, effects.csv, anova.csv, audit.md and plots/; returns its id.
 
     A finished run with the same trials, effects and audit stays as it is; any other run of the study is replaced.
     """
     texts = {
         "trials.csv": trials.to_csv(index=False, lineterminator="\n"),
         "effects.csv": effects.to_csv(index=False, lineterminator="\n"),
+        "anova.csv": anova.to_csv(index=False, lineterminator="\n"),
         "audit.md": audit,
     }
     tags = {"mammogan.kind": "study", "mammogan.study": name}
