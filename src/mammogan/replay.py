@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammogan import atomic, design_figures
+from mammogan import atomic, design, design_figures
 from mammogan.design.analysis import Analysis, analyse, interaction_effects, lenth
 from mammogan.design.arrays import ARRAYS, audit, read_table
 from mammogan.design.audit import better_rows, effects_table
@@ -37,7 +37,7 @@ _CHOSEN = "batch size 32, 500 epochs, a learning rate of 0.0001 to 0.0002"
 
 def published() -> TableFile:
     """The paper's Tables 3 and 4: columns row, lr, batch_size, epochs, and the FIDs dcgan and stylegan."""
-    with resources.as_file(resources.files("mammogan.design") / "tables" / "reyes_hernandez_2025.csv") as path:
+    with resources.as_file(resources.files(design) / "tables" / "reyes_hernandez_2025.csv") as path:
         return read_table(path, _FACTORS)
 
 

@@ -465,9 +465,7 @@ def _anova_table(anova: pd.DataFrame) -> str:
         ]
         for line in anova.to_dict("records")
     ]
-    return _table(
-        ["analysis of variance of the S/N", "df", "sum of squares", "F", "p", "contribution, %"], rows, left=0
-    )
+    return _table(["variance of the S/N", "df", "sum of squares", "F", "p", "contribution, %"], rows, left=0)
 
 
 def _measured(

@@ -22,9 +22,9 @@ METRICS = (*_OF_TRIALS, "spread", "collapsed", "copies")  # for `dvc metrics sho
 class StudyResults:
     """A finished study.
 
-    trials, effects, anova: frames of design.study and design.analysis. best: facts about the best row and where it comes
-    from. findings: what the array can and cannot tell, and what the effects say, one sentence each. history: metrics
-    of the best row over training. progress: row, n_images, fid.
+    trials, effects, anova: frames of design.study and design.analysis. best: facts about the best row and where it
+    comes from. findings: what the array can and cannot tell, and what the effects say, one sentence each. history:
+    metrics of the best row over training. progress: row, n_images, fid.
     """
 
     trials: pd.DataFrame
