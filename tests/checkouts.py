@@ -34,7 +34,7 @@ def small_checkout(folder: Path) -> Path:
         assert old in text, f"settings/demo.yaml no longer holds {old!r}"
         text = text.replace(old, new)
     head, _, rest = text.partition("  factors:\n")
-    tail = rest[rest.index("\nassess:") :]
+    tail = rest[rest.index("\nconfirm:") :]
     levels = "".join(f"    {model}:\n{lines}" for model, lines in TINY_LEVELS.items())
     (folder / "params.yaml").write_text(f"{head}  factors:\n{levels}{tail}", encoding="utf-8")
     return folder

@@ -28,19 +28,20 @@ def trials_in(folder):
     return sql(
         folder / "optuna.db",
         "select cast(a.value_json as int), t.state from trials t join trial_system_attributes a using (trial_id) "
-        "where a.key = 'taguchi:row' order by 1",
+        "join studies s using (study_id) where a.key = 'taguchi:row' and s.study_name not like '%confirmation%' order by 1",
     )
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A checkout after prepare, study, assess, register, generate and report of the DCGAN."""
+    """A checkout after prepare, study, confirm, assess, register, generate and report of the DCGAN."""
     folder = small_checkout(tmp_path_factory.mktemp("pipeline"))
     run = command_in(folder)
     for command in (
         ["phantom", "data"],
         ["prepare"],
         ["study", "dcgan"],
+        ["confirm", "dcgan"],
         ["assess", "dcgan"],
         ["register", "dcgan"],
         ["generate", "dcgan"],
@@ -94,13 +95,34 @@ def test_each_trial_is_a_flat_mlflow_run_with_its_levels_fid_and_model(finished)
 def test_the_synthetic_set_says_what_it_is_and_where_it_comes_from(finished):
     folder = finished / "synthetic" / "dcgan"
     manifest = json.loads((folder / "manifest.json").read_text())
-    best = json.loads((finished / "studies" / "dcgan" / "best.json").read_text())
+    best = json.loads((finished / "confirmations" / "dcgan" / "best.json").read_text())
     assert manifest["synthetic"] is True
     assert manifest["run_id"] == best["run_id"]
     files = pd.read_csv(folder / "manifest.csv")["file"]
     assert len(files) == 5
     images = [np.asarray(Image.open(folder / file)) for file in files]
     assert {image.shape for image in images} == {(32, 32)}
+
+
+def test_the_favoured_levels_are_run_again_and_the_champion_has_the_lowest_fid_at_the_end(finished):
+    folder = finished / "confirmations" / "dcgan"
+    facts, best = (json.loads((folder / name).read_text()) for name in ("confirmation.json", "best.json"))
+    again = pd.read_csv(folder / "trials.csv")
+    trials = pd.read_csv(finished / "studies" / "dcgan" / "trials.csv")
+    assert set(facts["levels"]) == {"lr", "batch_size", "epochs"}
+    assert again["replicate"].tolist() == [1, 2]
+    assert set(again["seed"]).isdisjoint(trials["seed"])
+    sound = [frame[~frame["collapsed"]]["fid"] for frame in (trials, again) if not frame["collapsed"].all()]
+    assert best["fid"] == pytest.approx(min(part.min() for part in sound) if sound else trials["fid"].min())
+    assert "predicted" in facts["sentences"][0]
+    assert "Confirmation" in (finished / "reports" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_confirmation_again_trains_nothing(finished):
+    before = (finished / "confirmations" / "dcgan" / "best.json").read_bytes()
+    done = command_in(finished)("confirm", "dcgan")
+    assert done.returncode == 0
+    assert (finished / "confirmations" / "dcgan" / "best.json").read_bytes() == before
 
 
 def test_the_assessment_says_what_was_measured_in_files_mlflow_and_report(finished):
@@ -152,13 +174,13 @@ def test_registering_again_makes_no_new_version(finished):
 
 
 def test_a_saved_generator_gets_the_score_that_its_run_logged(finished):
-    best = json.loads((finished / "studies" / "dcgan" / "best.json").read_text())
+    best = json.loads((finished / "confirmations" / "dcgan" / "best.json").read_text())
     done = command_in(finished)("evaluate", "dcgan")
     assert json.loads(done.stdout)["fid"] == pytest.approx(best["fid"], rel=1e-3)
 
 
 def test_a_generator_compared_with_itself_does_not_differ(finished):
-    done = command_in(finished)("compare", "dcgan", "studies/dcgan")
+    done = command_in(finished)("compare", "dcgan", "confirmations/dcgan")
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith(("fid ", "kid ", "recall "))]
     assert len(rows) == 3

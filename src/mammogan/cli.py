@@ -51,7 +51,8 @@ def _fail(message: str, code: int) -> None:
 def cli() -> None:
     """Synthetic mammograms that enlarge a small repository, with the evidence to judge them.
 
-    Settings stand in params.yaml. `dvc repro` runs prepare, study, assess, register, generate and report in order.
+    Settings stand in params.yaml. `dvc repro` runs prepare, study, confirm, assess, register, generate and report in
+    order.
     """
 
 
@@ -267,6 +268,19 @@ def study(model: config.ModelName, dry_run: bool, **elsewhere: Any) -> None:
         click.echo(stages.plan_study(here, settings, model))
         return
     click.echo(stages.study(here, settings, model))
+
+
+@cli.command()
+@click.argument("model", type=MODEL)
+def confirm(model: config.ModelName) -> None:
+    """Run the levels that the study of MODEL favours again, say whether the prediction holds, choose the champion.
+
+    Stopped, the same command goes on where it stood.
+    """
+    from mammogan import stages
+
+    here = config.checkout()
+    click.echo(stages.confirm(here, _load(here), model))
 
 
 @cli.command()

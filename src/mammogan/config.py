@@ -287,6 +287,12 @@ class StudyConfig(Section):
     factors: ModelFactors
 
 
+class ConfirmConfig(Section):
+    """How often the levels that a study favours are run again."""
+
+    replicates: Positive
+
+
 class RegisterConfig(Section):
     """Names in the model registry: `<prefix>-<model>`."""
 
@@ -316,6 +322,7 @@ class Config(Section):
     evaluate: EvaluateConfig
     utility: UtilityConfig
     study: StudyConfig
+    confirm: ConfirmConfig
     assess: AssessConfig
     register_: RegisterConfig = Field(alias="register")  # the bare name belongs to pydantic's metaclass
     generate: GenerateConfig

@@ -73,7 +73,8 @@ class ModelResults:
     real, synthetic: uint8 (N, H, W), training images and images by the best generator.
     losses: n_images, loss/G, loss/D, logits/real, logits/fake of the best row.
     progress: FID during training: row, n_images, fid; None if it was not kept.
-    assessment: the whole suite on the best generator; None if it was not run.
+    assessment: the whole suite on the champion; None if it was not run. confirmation: what the runs of the favoured
+    levels said, sentences; none if there were none.
     provenance: further lines of the last table, such as the registered version.
     """
 
@@ -88,6 +89,7 @@ class ModelResults:
     losses: pd.DataFrame
     progress: pd.DataFrame | None = None
     assessment: Assessment | None = None
+    confirmation: Sequence[str] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -302,6 +304,8 @@ def _model_section(
     if results.audit:
         parts.append("The array:\n\n" + "\n".join(f"- {_text(remark)}" for remark in results.audit))
     parts += ["### In plain words", _text(results.conclusion)]
+    if results.confirmation:
+        parts += ["### Confirmation", "\n\n".join(_text(sentence) for sentence in results.confirmation)]
     if results.assessment is not None:
         text, drawn = _assessment(name, results.assessment)
         parts.append(text)
@@ -569,10 +573,11 @@ def _not_measured(data: Data, models: Mapping[str, ModelResults]) -> str:
             "**Error**: each row was trained once, with one seed. There is no error estimate, so small "
             "differences between rows, and effects of their size, cannot be told from the luck of the seed."
         )
-    items.append(
-        "**Confirmation**: the levels that the effects favour were not trained again to confirm them, "
-        "and choosing the best of several rows favours lucky ones."
-    )
+    if not all(results.confirmation for results in models.values()):
+        items.append(
+            "**Confirmation**: the levels that the effects favour were not trained again to confirm them, "
+            "and choosing the best of several rows favours lucky ones."
+        )
     if data.phantoms:
         items.append("**Mammograms**: everything here was measured on phantoms.")
     bullets = "\n".join(f"- {item}" for item in items)

@@ -17,10 +17,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from mammogan import assessing, assessment, atomic, comparing, config, results, sources
+from mammogan import assessing, assessment, atomic, comparing, config, confirmation, results, sources
 from mammogan import report as page
 from mammogan.assessing import Real
-from mammogan.config import Checkout, Config, EvaluateConfig, ExtractorConfig, ModelName, StudyConfig, TrainConfig
+from mammogan.config import (
+    Checkout,
+    Config,
+    EvaluateConfig,
+    ExtractorConfig,
+    Factors,
+    ModelName,
+    StudyConfig,
+    TrainConfig,
+)
 from mammogan.data import phantom
 from mammogan.data.prepare import ABOUT_FILE
 from mammogan.data.tiles import Tiles, depth, read_manifest, read_tiles, to_8_bits
@@ -28,7 +37,7 @@ from mammogan.design import analysis
 from mammogan.design.arrays import Array, Row, audit, find_array
 from mammogan.design.study import Cell, Report, Resources, Response, Where
 from mammogan.design.study import study as run_study
-from mammogan.errors import DataError, TrainingError
+from mammogan.errors import DataError, DesignError, TrainingError
 from mammogan.evaluation import extractors
 from mammogan.evaluation.evaluate import Scores
 from mammogan.evaluation.features import PROTOCOL
@@ -52,6 +61,8 @@ from mammogan.training.transfer import read_weights
 from mammogan.utility_stage import utility
 
 _log = logging.getLogger(__name__)
+
+_CONFIRMATION = "confirmation"
 
 
 def train(here: Checkout, settings: Config) -> RunResult | None:
@@ -170,6 +181,7 @@ class _Objective:
     evaluate: EvaluateConfig
     array: str
     study: str
+    experiment: str
     about: str
     origin: Provenance
     threads: int
@@ -190,7 +202,7 @@ class _Objective:
                 _judge(self.here, self.evaluate, choose_device(section).type),
                 folder=folder,
                 label=Label(
-                    _experiment(section.model),
+                    self.experiment,
                     self.about,
                     name if cell.replicate == 1 else f"{name} #{cell.replicate}",
                     "trial",
@@ -219,40 +231,9 @@ def study(here: Checkout, settings: Config, model: ModelName) -> str:
     name = _study_name(settings, model, tiles, origin, start)
     work = here.stores / "checkpoints" / name
     _say_if_afresh(work, model)
-    ray = settings.study.ray
-    machine = _settle(section, work, settings.study.workers, threads=max(1, int(ray.cpus)) if ray else None)
-    device = choose_device(section)
-    # Before any worker starts: features of the real images are cached, and what is missing is told at once.
-    judge = _judge(here, settings.evaluate, device.type)
     findings = audit(array, factors)
-    about = _about(model, array, findings, judge)
-    del judge
-    _judge.cache_clear()  # the workers need the memory
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    trials = run_study(
-        name,
-        place_of(here, settings.study, name),
-        array,
-        factors,
-        _Objective(
-            here,
-            section.model_copy(update={"precision": machine.precision}),
-            settings.evaluate,
-            array.name,
-            name,
-            about,
-            origin,
-            machine.threads,
-            start,
-        ),
-        replicates=settings.study.replicates,
-        seed=settings.study.seed,
-        order=settings.study.order,
-        max_retries=settings.study.max_retries,
-    )
-    for run_id, folder in zip(trials["run_id"], _folders(work, trials), strict=True):
-        bring(here.stores, run_id, folder)  # of runs on other machines
+    about = _about(model, array, findings, _judge(here, settings.evaluate, choose_device(section).type))
+    trials = _run_rows(here, settings, section, array, factors, name, about, settings.study.replicates)
     analysed = analysis.analyse(trials, factors)
     findings += analysed.conclusion.splitlines()
     n_collapsed = int(trials["collapsed"].sum())
@@ -286,17 +267,119 @@ def study(here: Checkout, settings: Config, model: ModelName) -> str:
         plots=sorted((out / results.PLOTS).glob("*.png")),
         audit="\n\n".join(findings),
     )
-    levels = ", ".join(f"{factor} {config.level_text(best[factor])}" for factor in factors)
+    levels = _levels_text({factor: best[factor] for factor in factors})
     return "\n".join([found.best["line"], f"best: row {best['row']} ({levels})", *findings])
 
 
+def _run_rows(
+    here: Checkout,
+    settings: Config,
+    section: TrainConfig,
+    array: Array,
+    factors: Factors,
+    name: str,
+    about: str,
+    replicates: int,
+) -> pd.DataFrame:
+    """Every run of the array under that name, in worker processes or on the cluster; those of other machines too."""
+    work, ray = here.stores / "checkpoints" / name, settings.study.ray
+    machine = _settle(section, work, settings.study.workers, threads=max(1, int(ray.cpus)) if ray else None)
+    device = choose_device(section)
+    # Before any worker starts: features of the real images are cached, and what is missing is told at once.
+    _judge(here, settings.evaluate, device.type)
+    _judge.cache_clear()  # the workers need the memory
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    trials = run_study(
+        name,
+        place_of(here, settings.study, name),
+        array,
+        factors,
+        _Objective(
+            here,
+            section.model_copy(update={"precision": machine.precision}),
+            settings.evaluate,
+            array.name,
+            name,
+            _experiment(section.model) if array.name != _CONFIRMATION else _CONFIRMATION,
+            about,
+            provenance(here.root),
+            machine.threads,
+            _start(here, section),
+        ),
+        replicates=replicates,
+        seed=settings.study.seed,
+        order=settings.study.order,
+        max_retries=settings.study.max_retries,
+    )
+    for run_id, folder in zip(trials["run_id"], _folders(work, trials), strict=True):
+        bring(here.stores, run_id, folder)  # of runs on other machines
+    return trials
+
+
+def confirm(here: Checkout, settings: Config, model: ModelName) -> str:
+    """The levels that the study of `model` favours, run again; writes confirmations/<model>/ with the champion.
+
+    Training seeds are others than those of the study. The champion is the generator with the lowest FID at the end of
+    training among the best row and these runs.
+
+    Raises:
+        MammoganError: there is no study of these settings and images, or the runs failed for good.
+    """
+    tiles, origin = _training_tiles(here), provenance(here.root)
+    _, factors = _design(settings, model)
+    found = results.read(here.root / "studies" / model)
+    start = _start(here, settings.train.model_copy(update={"model": model}))
+    if found.best["study"] != _study_name(settings, model, tiles, origin, start):
+        raise DesignError(
+            f"studies/{model} is of other settings, images or code; run `mammogan study {model}` before it is confirmed"
+        )
+    prediction = analysis.predict_best(found.trials, factors)
+    seed = settings.train.seed + settings.study.replicates
+    section = config.with_row(settings.train, model=model, seed=seed, **prediction.levels)
+    name = f"{found.best['study']}-{_CONFIRMATION}-{fingerprint(prediction.levels)}"
+    plan = Array(_CONFIRMATION, ((0,) * len(factors),), "the levels that the main effects favour")
+    about = "Runs of the levels that the effects of a study favour, with training seeds of their own: docs/design.md."
+    levels = {factor: [level] for factor, level in prediction.levels.items()}
+    trials = _run_rows(here, settings, section, plan, levels, name, about, settings.confirm.replicates)
+    said = analysis.confirm(prediction, trials["fid"].tolist())
+    again = _best(trials)
+    new = again["fid"] < found.best["fid"] and not again["collapsed"]
+    best, kept = found.best, here.root / "studies" / model / results.GENERATOR
+    if new:
+        best = _best_facts(model, name, again, list(factors), tiles, origin)
+        kept = here.stores / "checkpoints" / name / _run_folder(again["row"], again["replicate"]) / results.GENERATOR
+    winner = f"run {again['replicate']} of the confirmation" if new else f"row {best['row']} of the study"
+    fids = ", ".join(f"{fid:.1f}" for fid in trials["fid"])
+    sentences = [
+        f"Confirmation, {_levels_text(prediction.levels)}: {said.sentence}",
+        f"FID of these runs: {fids}; of the best row, which was chosen by it: {found.best['fid']:.1f}.",
+        f"The champion is {winner}, FID {best['fid']:.1f}, the lowest at the end of training.",
+    ]
+    facts = {
+        "levels": prediction.levels,
+        "predicted_sn_db": prediction.sn_db,
+        "interval_db": said.interval,
+        "sn_db": said.sn_db,
+        "confirmed": said.confirmed,
+        "champion": winner,
+        "sentences": sentences,
+    }
+    confirmation.write(facts, best, trials, kept, here.root / "confirmations" / model)
+    return "\n".join(sentences)
+
+
+def _levels_text(levels: Mapping[str, Any]) -> str:
+    return ", ".join(f"{factor} {config.level_text(level)}" for factor, level in levels.items())
+
+
 def assess(here: Checkout, settings: Config, model: ModelName) -> str:
-    """The whole suite on the best generator of the study of `model`; writes results/<model>/.
+    """The whole suite on the champion of the study of `model`; writes results/<model>/.
 
     Raises:
         MammoganError: there is no study, prepared/ has changed since, or images that no measure can take.
     """
-    folder = here.root / "studies" / model
+    folder = here.root / "confirmations" / model
     best = results.read_best(folder)
     origin = provenance(here.root)
     source = sources.find(here, settings, str(folder / results.GENERATOR))
@@ -309,14 +392,14 @@ def assess(here: Checkout, settings: Config, model: ModelName) -> str:
     with FileLock(work.with_suffix(".lock")):
         found = assessing.assess(settings.assess, settings.evaluate, source, real, work)
         line, gains = _utility(here, settings, source, work)
-    found.facts.update(source=f"{model}, row {best['row']}", run_id=best["run_id"], weights_sha256=digest)
+    found.facts.update(source=_champion_name(model, best), run_id=best["run_id"], weights_sha256=digest)
     found.facts["lines"].append(line)
     found.figures.update(gains)
     out = here.root / "results" / model
     assessment.write(found, out)
     log_assessment(
         experiment(here.stores, "assessment", "The whole suite on the best generator of each study: docs/assess.md."),
-        f"{model}: row {best['row']}",
+        _champion_name(model, best),
         model_name=model,
         git_commit=origin.git_commit,
         tags={"mammogan.study": best["study"], "mammogan.assessed_run": best["run_id"]},
@@ -325,6 +408,12 @@ def assess(here: Checkout, settings: Config, model: ModelName) -> str:
         summary="\n\n".join(found.facts["lines"]),
     )
     return "\n".join(found.facts["lines"])
+
+
+def _champion_name(model: ModelName, best: Mapping[str, Any]) -> str:
+    if f"-{_CONFIRMATION}-" in best["study"]:
+        return f"{model}, run {best['replicate']} of the confirmation"
+    return f"{model}, row {best['row']}"
 
 
 def _utility(here: Checkout, settings: Config, source: Source, work: Path) -> tuple[str, dict[str, float | None]]:
@@ -353,7 +442,7 @@ def compare(here: Checkout, settings: Config, first: str, second: str) -> str:
 
 def register(here: Checkout, settings: Config, model: ModelName) -> str:
     """The best generator of the study of `model` becomes champion; writes registry/<model>.json."""
-    folder = here.root / "studies" / model
+    folder = here.root / "confirmations" / model
     best = results.read_best(folder)
     origin = Origin(model, best["resolution"], best["git_commit"], best["data_md5"])
     if best.get("collapsed"):
@@ -628,6 +717,8 @@ def _progress_of_rows(work: Path, trials: pd.DataFrame) -> pd.DataFrame:
 
 def _for_the_page(here: Checkout, model: ModelName, tiles: Tiles, side: int) -> page.ModelResults:
     found = results.read(here.root / "studies" / model)
+    confirmed = confirmation.read(here.root / "confirmations" / model)
+    champion = results.read_best(here.root / "confirmations" / model) if confirmed else found.best
     shown = np.linspace(0, len(tiles) - 1, min(side * side, len(tiles))).astype(int)
     return page.ModelResults(
         trials=found.trials,
@@ -640,7 +731,8 @@ def _for_the_page(here: Checkout, model: ModelName, tiles: Tiles, side: int) -> 
         synthetic=_first_synthetic(here.root / "synthetic" / model / "images", side * side),
         losses=found.history,
         progress=found.progress,
-        assessment=_assessment_of(here, model, found.best),
+        assessment=_assessment_of(here, model, champion),
+        confirmation=confirmed,
     )
 
 
