@@ -16,7 +16,7 @@ from mammogan.data.ncc import Alignment
 from mammogan.errors import EvaluationError
 from mammogan.evaluation.binomial import chance_of_exceeding, exact_interval
 
-FALSE_ALARMS = 0.01  # at most this share of fresh real images is flagged
+FALSE_ALARMS = 0.01  # the share of fresh real images that may be flagged; shown from 368 images on
 CALIBRATION_IMAGES = 1000  # more would only narrow the interval, whose upper end is 0.4 % with so many
 
 _BLIND = 0.9  # NCC: a threshold from here up would pass noisy and blurred copies
@@ -96,19 +96,19 @@ class Calibration:
 
     @property
     def false_alarm_rate(self) -> float:
-        """The share of fresh real images that is expected to be flagged."""
+        """At most this share of fresh real images is expected to be flagged."""
         return (self.above + 1) / (self.n + 1)
 
     @property
     def holds(self) -> bool:
-        """Whether there were enough real images to promise at most 1 % false alarms."""
-        return self.false_alarm_rate <= FALSE_ALARMS
+        """Whether the real images show at most 1 % false alarms, by the upper end of the 95 % interval."""
+        return self.high <= FALSE_ALARMS
 
     def line(self) -> str:
         """The threshold and what it rests on."""
         parts = [f"{self.n_holdout} holdout images"] if self.n_holdout else []
         parts += [f"{self.n_training} training images against other patients"] if self.n_training else []
-        fixed = "" if self.holds else f"; too few for 1 % false alarms, so it is at least the fixed {COPY_NCC}"
+        fixed = "" if self.holds else f"; that does not show at most 1 %, so it is at least the fixed {COPY_NCC}"
         return (
             f"NCC above {self.threshold:.3f}, from {' and '.join(parts)}, of which {self.above} lie above it"
             f" ({self.above / self.n:.1%} [{self.low:.1%}, {self.high:.1%}]){fixed}"
@@ -187,7 +187,8 @@ def calibrate(
     fewer than `at_most`, training images against those of other patients. Sets hold some pictures under two patients:
     scores that `prepare` calls a near-duplicate are passed over as long as the expected false alarms stay within 1 %.
 
-    With fewer than 99 images no threshold has at most 1 % false alarms; then it is at least `COPY_NCC`.
+    The greatest of few scores may lie low by chance. So the threshold is at least `COPY_NCC` until the exact 95 %
+    interval of the false alarms ends at 1 % or less, which takes 368 images with none above it.
 
     Raises:
         EvaluationError: there is neither a holdout nor a second patient, nothing has any structure, or so many fresh
@@ -228,7 +229,7 @@ def threshold(of_holdout: Floats, of_training: Floats) -> Calibration:
     allowed = max(int(FALSE_ALARMS * (n + 1)) - 1, 0)  # expected false alarms: (allowed + 1) / (n + 1)
     above = min(int((scores >= COPY_NCC).sum()), allowed)
     found = float(scores[above])
-    if (above + 1) / (n + 1) > FALSE_ALARMS:
+    if exact_interval(above, n)[1] > FALSE_ALARMS:
         found = max(found, COPY_NCC)
     if found >= _BLIND:
         same = int((scores >= _BLIND).sum())
