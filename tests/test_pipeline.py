@@ -28,7 +28,8 @@ def trials_in(folder):
     return sql(
         folder / "optuna.db",
         "select cast(a.value_json as int), t.state from trials t join trial_system_attributes a using (trial_id) "
-        "join studies s using (study_id) where a.key = 'taguchi:row' and s.study_name not like '%confirmation%' order by 1",
+        "join studies s using (study_id) where a.key = 'taguchi:row' and s.study_name not like '%confirmation%' "
+        "order by 1",
     )
 
 
