@@ -200,6 +200,15 @@ def test_another_configuration_starts_afresh_and_says_so(
     assert "training starts afresh" in caplog.text
 
 
+def test_settings_of_the_other_model_are_no_other_configuration(
+    small_config: MakeConfig, run: Run, tmp_path: Path
+) -> None:
+    config, again = small_config("dcgan"), Recorder()
+    run(config, tmp_path, Recorder())
+    run(config.model_copy(update={"stylegan": config.stylegan.model_copy(update={"w_dim": 4})}), tmp_path, again)
+    assert again.steps == []
+
+
 def test_other_data_start_afresh(
     train_config: TrainConfig, run: Run, images: NDArray[np.uint8], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
