@@ -133,6 +133,13 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(small_config: Callable[
         check(small_config("dcgan"), 32, 8, Group(0, 3))
 
 
+def test_a_share_of_one_image_has_no_spread(small_config: Callable[..., TrainConfig]) -> None:
+    with pytest.raises(TrainingError, match=r"4 processes has one image of a batch of 4.*start at most 2 processes"):
+        check(small_config("stylegan"), 32, 8, Group(0, 4))
+    check(small_config("dcgan"), 32, 8, Group(0, 4))
+    check(small_config("stylegan"), 32, 8, Group(0, 2))
+
+
 def test_a_process_of_its_own_is_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with processes(CPU) as group:

@@ -23,7 +23,7 @@ from mammogan.errors import TrainingError
 from mammogan.models import Classes, Generator
 from mammogan.models.stylegan import Growth, StyleGANDiscriminator, StyleGANGenerator
 from mammogan.training import checkpoint, watchdog
-from mammogan.training.augment import next_p
+from mammogan.training.augment import leak, next_p
 from mammogan.training.cost import gflop_per_image, memory_mb, reset_memory
 from mammogan.training.ema import decay, update_average
 from mammogan.training.growing import check_growth, growth_after, shrunk
@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 _LOGS = 50  # lines of metrics in a run
 _SAVE_EVERY_S = 60.0
 _ROLLED_BACK_LR = 0.5
+_NO_MEMORY = ("DefaultCPUAllocator", "MPS backend out of memory")
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,9 @@ def train(
     precision = group.share(choose_precision(config))
     classes, numbers = classes_of(config, data.labels)
     check(config, resolution, n_steps, group)
+    leaks = leak(config.augment)
+    if leaks and group.first:
+        _log.warning("%s", leaks)
     with _out_of_memory_explained(config, resolution):
         nets = new_networks(config, resolution, device, precision, classes, group)
         nets.G.bits = depth(images)
@@ -441,7 +445,8 @@ def check(config: TrainConfig, resolution: int, n_steps: int, group: Group) -> N
     """Refuse what would only show after hours.
 
     Raises:
-        TrainingError: the run ends before the networks are full grown, or processes cannot share a batch evenly.
+        TrainingError: the run ends before the networks are full grown, processes cannot share a batch evenly, or a
+            share of one image has no spread.
     """
     if config.model == "stylegan":
         check_growth(config.stylegan, resolution, n_steps * config.batch_size)
@@ -450,6 +455,31 @@ def check(config: TrainConfig, resolution: int, n_steps: int, group: Group) -> N
             f"{group.world} processes cannot share a batch of {config.batch_size} evenly; start a number of processes "
             "that divides train.batch_size"
         )
+    if config.batch_size // group.world < 2 and (config.model == "stylegan" or config.dcgan.minibatch_std):
+        raise TrainingError(
+            f"each of {group.world} processes has one image of a batch of {config.batch_size}, and the minibatch "
+            f"standard deviation of D needs two; start at most {config.batch_size // 2} processes, or raise "
+            "train.batch_size"
+        )
+
+
+def insist(
+    config: TrainConfig, data: Data, start: Callable[[Networks], None] | None = None, group: Group = ALONE
+) -> None:
+    """Refuse, before anything is computed or kept, what `train` would refuse before its first step.
+
+    Raises:
+        TrainingError: as `train`, for settings that fit neither data nor device nor the weights of `start`.
+    """
+    resolution = data.images.shape[-1]
+    n_steps = total_steps(config, len(data.images))
+    classes, _ = classes_of(config, data.labels)
+    choose_device(config)
+    check(config, resolution, n_steps, group)
+    if start:
+        with _out_of_memory_explained(config, resolution):
+            eager = config.model_copy(update={"compile": False})
+            start(new_networks(eager, resolution, torch.device("cpu"), "fp32", classes))
 
 
 def classes_of(config: TrainConfig, labels: Sequence[str] | None) -> tuple[Classes | None, NDArray[np.int64] | None]:
@@ -481,7 +511,9 @@ def classes_of(config: TrainConfig, labels: Sequence[str] | None) -> tuple[Class
 def _out_of_memory_explained(config: TrainConfig, resolution: int) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as err:
+    except RuntimeError as err:  # that of CUDA has a class of its own, the others have not
+        if not isinstance(err, torch.OutOfMemoryError) and not any(sign in str(err) for sign in _NO_MEMORY):
+            raise
         widths = config.dcgan if config.model == "dcgan" else config.stylegan
         raise TrainingError(
             f"the device has too little memory for batch_size {config.batch_size} and {config.model} with "

@@ -6,6 +6,8 @@ to the image keep their weights, so that a small set does not spoil what a large
 """
 
 import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +68,8 @@ def start_from(weights: Weights, nets: Networks, config: TrainConfig) -> None:
     _check_options(weights, nets, config)
     resolution = nets.G.resolution
     fresh = [
-        *_take(nets.G, weights.G, weights, config, resolution),
-        *_take(nets.D, weights.D, weights, config, resolution),
+        *_take(nets.G, weights.G, weights, config, resolution, nets.G.classes),
+        *_take(nets.D, weights.D, weights, config, resolution, nets.G.classes),
     ]
     known = {name for name, _ in (*nets.G.named_parameters(), *nets.D.named_parameters())}
     if known <= set(fresh):
@@ -112,7 +114,12 @@ def _check_options(weights: Weights, nets: Networks, config: TrainConfig) -> Non
 
 
 def _take(
-    network: nn.Module, tensors: dict[str, Tensor], weights: Weights, config: TrainConfig, resolution: int
+    network: nn.Module,
+    tensors: dict[str, Tensor],
+    weights: Weights,
+    config: TrainConfig,
+    resolution: int,
+    classes: Classes | None,
 ) -> list[str]:
     """Copy what fits by name; returns the names of the weights that stay fresh.
 
@@ -122,7 +129,7 @@ def _take(
     state = network.state_dict()
     smaller = min(resolution, weights.header["resolution"])
     edge = smaller if resolution != weights.header["resolution"] else None
-    others = not _same_classes(network, weights)
+    others = not _same_classes(classes, weights.header["classes"])
     common = {_place(name) for name in state} & {_place(name) for name in tensors}
 
     def may_stay(name: str) -> bool:
@@ -151,17 +158,15 @@ def _take(
     return sorted(set(state) - fits)
 
 
-def _same_classes(network: nn.Module, weights: Weights) -> bool:
-    """Whether the classes of `network` have the same label and the same values in the same order."""
-    here, there = network.classes, weights.header["classes"]
+def _same_classes(here: Classes | None, there: Mapping[str, Any] | None) -> bool:
+    """Whether both have the same label and the same values in the same order."""
     if here is None or there is None:
-        return here is there
-    assert isinstance(here, Classes)
+        return here is None and there is None
     return (here.label, list(here.values)) == (there["label"], list(there["values"]))
 
 
 def _yaml(value: Any) -> str:
-    return {None: "null", True: "true", False: "false"}.get(value, str(value))
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _place(name: str) -> tuple[str, int | None]:
