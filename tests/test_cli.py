@@ -1,9 +1,13 @@
 import shutil
+import signal
 import socket
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from mammogan import stages
+from mammogan.cli import cli
 
 
 def replace_in(path, old, new):
@@ -36,6 +40,22 @@ def assert_one_clear_message(done, *words):
 
 def test_a_missing_data_folder_is_one_message(mammogan):
     assert_one_clear_message(mammogan("prepare"), "data")
+
+
+def test_a_fresh_clone_is_told_how_to_get_the_sample_data(checkout, mammogan):
+    (checkout / "data.dvc").touch()
+    assert_one_clear_message(mammogan("prepare"), "data is missing; `dvc repro prepare`")
+
+
+def test_sigterm_ends_training_as_ctrl_c_does(checkout, monkeypatch, capsys):
+    monkeypatch.chdir(checkout)
+    monkeypatch.setattr(stages, "train", lambda *_: signal.raise_signal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stopped:
+        cli(["train"])
+    signal.signal(signal.SIGTERM, before)
+    assert stopped.value.code == 143
+    assert "stopped; the same command goes on where it stood" in capsys.readouterr().err
 
 
 def test_a_misspelt_key_stops_every_command_before_it_does_anything(checkout, mammogan):

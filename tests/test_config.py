@@ -60,6 +60,11 @@ def test_the_settings_of_the_paper_hold_its_table_1():
         ("resolution: 64", "resolution: '64'", "prepare.resolution: Input should be 32, 64"),
         ("laterality: L", "laterality: left", "prepare.laterality: Input should be 'L', 'R' or 'both', got 'left'"),
         ("grid_side: 6", "grid_side: six", "report.grid_side: Input should be a valid integer, got 'six'"),
+        ("instance_noise: 0.2", "instance_noise: .nan", "train.instance_noise: Input should be "),
+        ("kimg: 100.0", "kimg: .inf", "train.augment.kimg: Input should be a finite number, got inf"),
+        ("ema_kimg: 1.0", "ema_kimg: .inf", "train.ema_kimg: Input should be a finite number, got inf"),
+        ("per_real: 1.0", "per_real: .inf", "utility.per_real: Input should be "),
+        ("z_dim: 64", "z_dim: 1", "train.dcgan.z_dim: Input should be greater than or equal to 2, got 1"),
         ("array: l9", "array: [", "is not valid YAML"),
     ],
 )

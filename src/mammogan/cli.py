@@ -4,6 +4,7 @@ import difflib
 import errno
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from typing import Any, NoReturn
 import click
 
 from mammogan import __version__, atomic, config
-from mammogan.errors import ConfigError, MammoganError, TrackingError
+from mammogan.errors import ConfigError, DataError, MammoganError, TrackingError
 
+_GOES_ON = "stopped; the same command goes on where it stood"
 MODEL = click.Choice(config.MODEL_NAMES)
 
 
@@ -28,7 +30,7 @@ class _Commands(click.Group):
         except MammoganError as err:
             _fail(str(err), 1)
         except KeyboardInterrupt:
-            _fail("stopped; the same command goes on where it stood", 130)
+            _fail(_GOES_ON, 130)
         except PermissionError as err:
             _fail(f"no permission for {err.filename}; close the program that holds it, or mend its rights", 1)
         except OSError as err:
@@ -41,7 +43,12 @@ class _Commands(click.Group):
             )
 
 
-def _fail(message: str, code: int) -> None:
+def _stopped(number: int, frame: object) -> NoReturn:
+    """A handler that ends the command as Ctrl-C does; in training at the end of a step, when its state is saved."""
+    _fail(_GOES_ON, 128 + number)
+
+
+def _fail(message: str, code: int) -> NoReturn:
     click.echo(f"mammogan: {message}", err=True)
     sys.exit(code)
 
@@ -117,6 +124,11 @@ def prepare() -> None:
     from mammogan.data.prepare import prepare as data_prepare
 
     here = config.checkout()
+    if not (here.root / "data").exists() and (here.root / "data.dvc").exists():
+        raise DataError(
+            "data is missing; `dvc repro prepare` fetches what data.dvc names, in a fresh clone the sample phantoms, "
+            "and prepares it; for mammograms of your own, put images and table there, then `dvc add data`"
+        )
     raw, out = (_relative(here.root / name, Path.cwd()) for name in ("data", "prepared"))
     made = data_prepare(
         _load(here).prepare, raw, out, cache=here.stores / ".cache" / "tiles.db", id_key=load_key(checkout=here.root)
@@ -200,6 +212,7 @@ def train(dry_run: bool) -> None:
 
     here = config.checkout()
     settings = _load(here)
+    signal.signal(signal.SIGTERM, _stopped)
     if dry_run:
         click.echo(stages.plan_train(here, settings))
         return

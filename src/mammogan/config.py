@@ -42,14 +42,15 @@ ColumnName = Literal["file", "image_id", "patient_id", "laterality", "view", "de
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+LatentLength = Annotated[int, Field(ge=2)]  # on a line there is nothing between two latents but the way through 0
 LearningRate = Annotated[float, Field(gt=0, lt=1)]
 S = TypeVar("S", bound=BaseModel)
 
 
 class Section(BaseModel):
-    """A section of params.yaml: frozen, no unknown keys, no silent conversion of types."""
+    """A section of params.yaml: frozen, no unknown keys, no silent conversion of types, no infinite numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class PhantomConfig(Section):
@@ -80,7 +81,7 @@ class PrepareConfig(Section):
 class DCGANConfig(Section):
     """Widths and options of the DCGAN (Radford et al. 2016); 64 and 512 are the widths of the textbook."""
 
-    z_dim: Positive
+    z_dim: LatentLength
     base_channels: Positive
     max_channels: Positive
     spectral_norm: bool
@@ -92,7 +93,7 @@ class DCGANConfig(Section):
 class StyleGANConfig(Section):
     """Widths and regularisation of the StyleGAN (Karras et al. 2019); 512, 512, 8, 8192, 512 are the paper's widths."""
 
-    z_dim: Positive
+    z_dim: LatentLength
     w_dim: Positive
     mapping_layers: Positive
     base_channels: Positive

@@ -4,11 +4,13 @@ All that a run has reached stands in its folder under checkpoints/, so that the 
 the checkpoints of the loop, the history of its metrics, the scores of each evaluation.
 """
 
+import errno
 import json
 import logging
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +39,7 @@ from mammogan.serving.sample import draw
 from mammogan.tracking.model import Origin
 from mammogan.tracking.runs import TrialRun, earlier_run, parameters
 from mammogan.tracking.store import experiment
+from mammogan.training import loop
 from mammogan.training.loop import Data, total_steps, train
 from mammogan.training.parallel import ALONE, Group
 from mammogan.training.steps import Networks
@@ -298,6 +301,11 @@ def starter(config: TrainConfig, start: Path | None) -> Callable[[Networks], Non
     return lambda nets: start_from(weights, nets, config)
 
 
+def insist(config: TrainConfig, tiles: Tiles, start: Path | None, group: Group = ALONE) -> None:
+    """Refuse settings with which a run would end before its first step (`training.loop.insist`)."""
+    loop.insist(config, training_data(config, tiles), starter(config, start), group)
+
+
 def training_data(config: TrainConfig, tiles: Tiles) -> Data:
     """What a run with these settings learns from."""
     return Data(tiles.images, tiles.sha256, tiles.labels(config.condition) if config.condition else None)
@@ -350,8 +358,9 @@ class _Record:
         if line in lines:
             return
         _log.warning("%s", line)
-        atomic.write_text(self._events, "".join(f"{one}\n" for one in [*lines, line]))
-        self._track_events([*lines, line])
+        with _room_or_warning(self._events):
+            atomic.write_text(self._events, "".join(f"{one}\n" for one in [*lines, line]))
+            self._track_events([*lines, line])
 
     def _track_events(self, lines: list[str]) -> None:
         self._tracked.log_file(self._events)
@@ -372,7 +381,8 @@ class _Record:
         metrics = {**scored, "spread": seen.spread}
         self._tracked.log(metrics, n_images)
         self._keep(metrics, n_images)
-        atomic.write_text(path, json.dumps({"scores": asdict(found), "spread": seen.spread, "complaint": wrong}))
+        with _room_or_warning(path):
+            atomic.write_text(path, json.dumps({"scores": asdict(found), "spread": seen.spread, "complaint": wrong}))
         return _Evaluation(found, seen.spread, wrong)
 
     def film(self) -> Path:
@@ -408,12 +418,26 @@ class _Record:
     def _show(self, images: NDArray[np.uint8], n_images: int) -> None:
         grid = figures.grid(figures.shrunk(images, _GRID_TILE_PX), columns=math.isqrt(GRID_IMAGES))
         self._tracked.log_image(grid, n_images)
-        self._write(f"samples-{n_images:09d}.png", figures.to_png(grid))
+        name = f"samples-{n_images:09d}.png"
+        with _room_or_warning(self._folder / name):
+            self._write(name, figures.to_png(grid))
 
     def _keep(self, metrics: Mapping[str, float], n_images: int) -> None:
         self._lines.setdefault(n_images, {}).update(metrics)
         frame = pd.DataFrame.from_dict(self._lines, orient="index").rename_axis("n_images").sort_index()
-        atomic.write_text(self.history, frame.to_csv(lineterminator="\n"))
+        with _room_or_warning(self.history):
+            atomic.write_text(self.history, frame.to_csv(lineterminator="\n"))
+
+
+@contextmanager
+def _room_or_warning(path: Path) -> Iterator[None]:
+    """A full disk is a warning, as for a checkpoint: the run goes on, and the file before stays."""
+    try:
+        yield
+    except OSError as err:
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _log.warning("%s is not written: %s; the run goes on", path, err.strerror)
 
 
 def _tiles(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -43,7 +43,7 @@ from mammogan.evaluation.evaluate import Scores
 from mammogan.evaluation.features import PROTOCOL
 from mammogan.models import store
 from mammogan.provenance import Provenance, fingerprint, provenance
-from mammogan.run import COST, Judge, Label, Progress, RunResult, finished, join, run
+from mammogan.run import COST, Judge, Label, Progress, RunResult, finished, insist, join, run
 from mammogan.serving.generate import generate as draw_set
 from mammogan.serving.images import Stamp
 from mammogan.sources import Source
@@ -75,9 +75,12 @@ def train(here: Checkout, settings: Config) -> RunResult | None:
     _check_batch(section, tiles, "train.batch_size")
     start = _start(here, section)
     with processes(choose_device(section)) as group:
+        insist(section, tiles, start, group)
         origin = group.share(provenance(here.root))
         identity = _identity(settings, _what_decides(section), tiles, origin, start)
         folder = here.stores / "checkpoints" / f"train-{section.model}-{identity}"
+        if group.first:
+            _say_if_afresh(folder, f"train-{section.model}", f"run of {section.model}")
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock") if group.first else nullcontext():
             machine = group.share(_settle(section, folder, processes=1) if group.first else None)
@@ -154,6 +157,7 @@ def plan_train(here: Checkout, settings: Config) -> str:
     """The settings of `train` and what it would cost, as text."""
     tiles = _training_tiles(here)
     _check_batch(settings.train, tiles, "train.batch_size")
+    insist(settings.train, tiles, _start(here, settings.train))
     return f"{settings.train.model_dump_json(indent=2)}\n{_cost(settings.train, tiles)}"
 
 
@@ -162,12 +166,14 @@ def plan_study(here: Checkout, settings: Config, model: ModelName) -> str:
     tiles = _training_tiles(here)
     array, factors = _design(settings, model)
     n_runs = array.n_rows * settings.study.replicates
+    start = _start(here, settings.train)
     lines = [
-        f"study {_study_name(settings, model, tiles, provenance(here.root), _start(here, settings.train))}",
+        f"study {_study_name(settings, model, tiles, provenance(here.root), start)}",
         *audit(array, factors),
         f"{n_runs} runs: {array.n_rows} rows, each with {settings.study.replicates} training seeds.",
     ]
     for row, section in _sections(settings, model, tiles):
+        insist(section, tiles, start)
         lines.append(f"{row_name(row.number, row.levels)}: {_cost(section, tiles)}")
     return "\n".join(lines)
 
@@ -225,12 +231,13 @@ def study(here: Checkout, settings: Config, model: ModelName) -> str:
     array, factors = _design(settings, model)
     largest = {"batch_size": max(factors["batch_size"])} if "batch_size" in factors else {}
     section = config.with_row(settings.train, model=model, **largest)
-    _sections(settings, model, tiles)
     origin = provenance(here.root)
     start = _start(here, section)
+    for _, each in _sections(settings, model, tiles):
+        insist(each, tiles, start)
     name = _study_name(settings, model, tiles, origin, start)
     work = here.stores / "checkpoints" / name
-    _say_if_afresh(work, model)
+    _say_if_afresh(work, model, f"study of {model}")
     findings = audit(array, factors)
     about = _about(model, array, findings, _judge(here, settings.evaluate, choose_device(section).type))
     trials = _run_rows(here, settings, section, array, factors, name, about, settings.study.replicates)
@@ -635,13 +642,10 @@ def _cost(section: TrainConfig, tiles: Tiles) -> str:
     return f"{steps:,} steps, {per_image:.2f} GFLOP an image, {total:,.1f} TFLOP"
 
 
-def _say_if_afresh(work: Path, model: ModelName) -> None:
-    earlier = [path for path in work.parent.glob(f"{model}-*") if path != work]
+def _say_if_afresh(work: Path, prefix: str, what: str) -> None:
+    earlier = [path for path in work.parent.glob(f"{prefix}-*") if path != work]
     if earlier and not work.exists():
-        _log.warning(
-            "settings, data or code differ from the earlier study of %s: this one starts afresh (docs/adr/0006)",
-            model,
-        )
+        _log.warning("settings, data or code differ from the earlier %s: this one starts afresh (docs/adr/0006)", what)
 
 
 def _experiment(model: str) -> str:

@@ -97,12 +97,6 @@ def test_classes_are_asked_for_where_they_are_needed_and_refused_elsewhere(train
             call()
 
 
-def test_growing_from_no_less_than_the_images_is_refused(small_config: Callable[..., TrainConfig]) -> None:
-    config = small_config("stylegan", stylegan=SMALL_STYLEGAN.model_copy(update={"grow_from": 32}))
-    with pytest.raises(TrainingError, match="grow_from is 32 px, but the images have 32; set it to less, or to null"):
-        build(config, 32)
-
-
 def test_channels_last_changes_the_layout_and_not_the_images(train_config: TrainConfig) -> None:
     G, D = build(train_config, 32)
     G.eval()

@@ -17,7 +17,9 @@ from mammogan.errors import TrainingError
 from mammogan.models import Generator
 from mammogan.training import loop
 from mammogan.training.loop import Data, TrainResult, total_steps, train
+from mammogan.training.transfer import freeze
 from mammogan.training.watchdog import Verdict
+from small_networks import SMALL_STYLEGAN
 
 N_IMAGES = 18  # four batches of 4 an epoch, two images left over
 N_SHOWN = 32  # in two epochs
@@ -200,6 +202,15 @@ def test_another_configuration_starts_afresh_and_says_so(
     assert "training starts afresh" in caplog.text
 
 
+def test_settings_of_the_other_model_are_no_other_configuration(
+    small_config: MakeConfig, run: Run, tmp_path: Path
+) -> None:
+    config, again = small_config("dcgan"), Recorder()
+    run(config, tmp_path, Recorder())
+    run(config.model_copy(update={"stylegan": config.stylegan.model_copy(update={"w_dim": 4})}), tmp_path, again)
+    assert again.steps == []
+
+
 def test_other_data_start_afresh(
     train_config: TrainConfig, run: Run, images: NDArray[np.uint8], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -337,6 +348,44 @@ def test_the_number_of_steps_is_whole_batches_times_epochs(small_config: MakeCon
     assert len(to.steps) == 8
 
 
+def test_operations_that_leak_when_every_image_is_changed_are_warned_of(
+    small_config: MakeConfig, run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    augmented = {"mode": "diffaugment", "operations": ["translate", "mirror"], "target": 0.6, "every": 4, "kimg": 0.1}
+    run(small_config("dcgan", epochs=1, augment=augmented), tmp_path / "1", Recorder())
+    assert "diffaugment changes every image: mirror shows as many images from either side" in caplog.text
+    caplog.clear()
+    run(small_config("dcgan", epochs=1, augment=augmented | {"mode": "ada"}), tmp_path / "2", Recorder())
+    run(small_config("dcgan", epochs=1, augment=augmented | {"operations": ["cutout"]}), tmp_path / "3", Recorder())
+    assert "diffaugment" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"stylegan": SMALL_STYLEGAN.model_copy(update={"grow_from": 64})},
+            "grow_from is 64 px and the images have 32",
+        ),
+        ({"batch_size": 64}, "batch_size 64 is larger than the 18"),
+        ({"condition": "view"}, "have no view"),
+        ({"freeze_d": 9}, r"train\.freeze_d is 9"),
+        ({"device": "mps"}, r"train\.device is mps"),
+    ],
+)
+def test_what_a_run_would_refuse_is_refused_beforehand(
+    small_config: MakeConfig,
+    images: NDArray[np.uint8],
+    changes: dict[str, object],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    config = small_config("stylegan", init_from="x", **changes)
+    with pytest.raises(TrainingError, match=message):
+        loop.insist(config, Data(images, "discs"), lambda nets: freeze(nets.D, config.freeze_d))
+
+
 def test_a_batch_larger_than_the_data_is_refused(small_config: MakeConfig, run: Run, tmp_path: Path) -> None:
     message = (
         r"batch_size 64 is larger than the 18 training images; set train\.batch_size "
@@ -348,11 +397,18 @@ def test_a_batch_larger_than_the_data_is_refused(small_config: MakeConfig, run: 
         run(small_config("dcgan", batch_size=64), tmp_path, Recorder())
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
 def test_a_device_without_enough_memory_is_told_with_what_to_lower(
-    train_config: TrainConfig, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train_config: TrainConfig, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def full(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        raise error
 
     monkeypatch.setattr(loop, "take_step", full)
     model, widths = train_config.model, getattr(train_config, train_config.model)

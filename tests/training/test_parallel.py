@@ -117,9 +117,27 @@ def test_two_processes_train_as_one_with_the_whole_batch(
         assert all(torch.equal(second[network][name], weight) for name, weight in first[network].items())
 
 
+def test_another_number_of_processes_goes_on_where_the_run_stood(
+    small_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(small_config("dcgan", batch_size=8, epochs=1).model_dump_json())
+    one = work(tmp_path, "two")
+    for left in in_two_processes(tmp_path):
+        assert left["n_images"] == one["n_images"] == 16
+        assert (left["lines"], left["shown"]) == ({}, [])
+        assert all(torch.equal(left["raw"][name], weight) for name, weight in one["raw"].items())
+
+
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(small_config: Callable[..., TrainConfig]) -> None:
     with pytest.raises(TrainingError, match=r"3 processes cannot share a batch of 4 evenly; .* divides train\.batch"):
         check(small_config("dcgan"), 32, 8, Group(0, 3))
+
+
+def test_a_share_of_one_image_has_no_spread(small_config: Callable[..., TrainConfig]) -> None:
+    with pytest.raises(TrainingError, match=r"4 processes has one image of a batch of 4.*start at most 2 processes"):
+        check(small_config("stylegan"), 32, 8, Group(0, 4))
+    check(small_config("dcgan"), 32, 8, Group(0, 4))
+    check(small_config("stylegan"), 32, 8, Group(0, 2))
 
 
 def test_a_process_of_its_own_is_no_group(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """One update of each network, and what it costs."""
 
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
 import pytest
@@ -12,6 +13,7 @@ from mammogan.config import DCGANConfig, ModelName, StyleGANConfig, TrainConfig
 from mammogan.training import steps
 from mammogan.training.cost import gflop_per_image, memory_mb, reset_memory
 from mammogan.training.losses import path_length_penalty
+from mammogan.training.parallel import Group
 from mammogan.training.precision import Precision, memory_format
 from mammogan.training.steps import Moment, Networks, frozen, generate, judge, new_networks, r1_weight, take_step
 from small_networks import SMALL_DCGAN, SMALL_STYLEGAN
@@ -208,6 +210,24 @@ def test_fp16_scales_its_losses(small_config: Callable[..., TrainConfig]) -> Non
     assert nets.scaler_d.is_enabled()
     assert moved(nets.G, G)
     assert all(value.isfinite() for value in seen.values())
+
+
+class Beside(Group):
+    """The first of two processes; gradients of the other one are infinite."""
+
+    def average(self, tensors: Iterable[torch.Tensor]) -> None:
+        for tensor in tensors:
+            tensor.fill_(math.inf)
+
+
+def test_in_fp16_all_processes_skip_the_update_that_overflows_in_one(train_config: TrainConfig) -> None:
+    nets = new_networks(train_config, 32, CPU, "fp16")
+    nets.group = Beside(0, 2)
+    before, scale = copies(nets.D), nets.scaler_d.get_scale()
+    nets.scaler_d.scale(sum(weight.sum() for weight in nets.D.parameters())).backward()
+    steps._apply(nets, nets.D, nets.adam_d, nets.scaler_d)
+    assert not moved(nets.D, before)
+    assert nets.scaler_d.get_scale() == scale / 2
 
 
 @pytest.mark.slow

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mammogan.config import TrainConfig
+from mammogan.config import ModelName, TrainConfig
 from mammogan.errors import DataError, TrainingError
-from mammogan.models import store
+from mammogan.models import Classes, store
 from mammogan.training.steps import Moment, Networks, new_networks, take_step
 from mammogan.training.transfer import DISCRIMINATOR, GENERATOR, freeze, read_weights, start_from
 from small_networks import SMALL_DCGAN, SMALL_STYLEGAN
@@ -16,10 +16,10 @@ from small_networks import SMALL_DCGAN, SMALL_STYLEGAN
 CPU = torch.device("cpu")
 
 
-def saved(config: TrainConfig, resolution: int, folder: Path) -> Networks:
-    nets = new_networks(config, resolution, CPU, "fp32")
+def saved(config: TrainConfig, resolution: int, folder: Path, classes: Classes | None = None) -> Networks:
+    nets = new_networks(config, resolution, CPU, "fp32", classes)
     store.save(folder / GENERATOR, nets.G, config, resolution)
-    store.save_discriminator(folder / DISCRIMINATOR, nets.D, config, resolution, None)
+    store.save_discriminator(folder / DISCRIMINATOR, nets.D, config, resolution, classes)
     return nets
 
 
@@ -59,11 +59,62 @@ def test_other_widths_are_refused_with_those_that_fit(small_config: Callable[...
         start_from(read_weights(tmp_path), nets, wider)
 
 
-def test_other_options_are_refused(small_config: Callable[..., TrainConfig], tmp_path: Path) -> None:
-    saved(small_config("stylegan"), 32, tmp_path)
-    other = small_config("stylegan", stylegan=SMALL_STYLEGAN.model_copy(update={"mapping_layers": 3}))
-    with pytest.raises(TrainingError, match=r"mapping\.2\.\w+ is on one side only.*the same options"):
-        start_from(read_weights(tmp_path), new_networks(other, 32, CPU, "fp32"), other)
+@pytest.mark.parametrize(
+    ("model", "change", "message"),
+    [
+        ("stylegan", {"mapping_layers": 3}, r"train\.stylegan\.mapping_layers 2 \(here 3\); set the same"),
+        ("stylegan", {"z_dim": 16}, r"train\.stylegan\.z_dim 8 \(here 16\)"),
+        ("stylegan", {"normalisation": "demodulation"}, r"normalisation adain \(here demodulation\)"),
+        ("dcgan", {"minibatch_std": True}, r"train\.dcgan\.minibatch_std false \(here true\)"),
+        ("dcgan", {"spectral_norm": True, "z_dim": 4}, r"z_dim 8 \(here 4\), train\.dcgan\.spectral_norm false"),
+    ],
+)
+@pytest.mark.parametrize("resolution", [32, 64])
+def test_other_options_are_refused_by_name_at_any_resolution(
+    small_config: Callable[..., TrainConfig],
+    tmp_path: Path,
+    model: ModelName,
+    change: dict[str, object],
+    message: str,
+    resolution: int,
+) -> None:
+    config = small_config(model)
+    saved(config, 32, tmp_path)
+    other = small_config(model, **{model: config.architecture.model_copy(update=change)})
+    with pytest.raises(TrainingError, match=message):
+        start_from(read_weights(tmp_path), new_networks(other, resolution, CPU, "fp32"), other)
+
+
+VIEW = Classes("view", ("CC", "MLO"), (0.5, 0.5))
+CANCER = Classes("cancer", ("0", "1"), (0.9, 0.1))
+DENSITY = Classes("density", ("A", "B", "C"), (0.2, 0.5, 0.3))
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, VIEW), (VIEW, None)])
+def test_a_label_on_one_side_only_is_refused(
+    train_config: TrainConfig, tmp_path: Path, before: Classes | None, after: Classes | None
+) -> None:
+    saved(train_config, 32, tmp_path, before)
+    nets = new_networks(train_config, 32, CPU, "fp32", after)
+    with pytest.raises(TrainingError, match=r"train\.condition \w+ \(here \w+\)"):
+        start_from(read_weights(tmp_path), nets, train_config)
+
+
+@pytest.mark.parametrize("after", [VIEW, CANCER, DENSITY])
+def test_the_embedding_of_another_label_stays_fresh_and_that_of_the_same_is_taken(
+    train_config: TrainConfig, tmp_path: Path, after: Classes
+) -> None:
+    config = train_config.model_copy(update={"condition": "view"})
+    earlier = saved(config, 32, tmp_path, VIEW)
+    config = config.model_copy(update={"condition": after.label, "seed": 77})
+    later = new_networks(config, 32, CPU, "fp32", after)
+    fresh = {name: weight.clone() for name, weight in later.G.state_dict().items()}
+    start_from(read_weights(tmp_path), later, config)
+    for name, weight in later.G.state_dict().items():
+        of_classes = name.split(".")[0] in ("embed", "w_mean", "w_batches")
+        expected = fresh[name] if of_classes and after is not VIEW else earlier.G.state_dict()[name]
+        assert torch.equal(weight, expected), name
+    assert torch.equal(later.D.embed.weight, earlier.D.embed.weight) == (after is VIEW)
 
 
 def test_the_other_model_is_refused(small_config: Callable[..., TrainConfig], tmp_path: Path) -> None:

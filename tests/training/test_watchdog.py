@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_growing import growing
 from test_loop import N_SHOWN, Recorder, Run, images, nan_at, run, weights
 
 from mammogan.config import TrainConfig
 from mammogan.errors import TrainingError
-from mammogan.training import loop
-from mammogan.training.watchdog import Verdict, not_finite, overfitted
+from mammogan.training import checkpoint, loop
+from mammogan.training.watchdog import Verdict, not_finite, overfitted, young
 
 __all__ = ["images", "run"]  # fixtures
 BLACK = Verdict(complaint="all images are black")
@@ -95,6 +96,27 @@ def test_a_run_is_rolled_back_to_its_best_state_with_half_the_learning_rate(
     assert result.n_images == 48
 
 
+def test_while_growing_a_run_is_rolled_back_to_its_latest_sound_state(
+    small_config: Callable[..., TrainConfig], run: Run, tmp_path: Path
+) -> None:
+    to = Recorder()
+    to.verdicts = {16: Verdict(score=1.0), 32: BLACK}
+    watch = {"act": "roll_back", "overfit": 1.0}
+    run(small_config("stylegan", epochs=3, stylegan=growing(8, 0.01), watchdog=watch), tmp_path, to)
+    assert [n for n, _ in to.events] == [32]
+    assert "weights are those after 16 images again" in to.events[0][1]
+
+
+def test_a_young_run_is_not_judged(small_config: Callable[..., TrainConfig], run: Run, tmp_path: Path) -> None:
+    assert young(3999, 10**6)
+    assert not young(4000, 10**6)
+    assert not young(50, 100)
+    to = Recorder()
+    to.verdicts = dict.fromkeys((8, 16, 24), BLACK)
+    run(watched(small_config, "report", evaluate_kimg=0.008), tmp_path, to)
+    assert [n for n, _ in to.events] == [16]
+
+
 def test_a_second_nan_ends_the_run(
     small_config: Callable[..., TrainConfig], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +137,49 @@ def test_the_best_generator_is_that_of_the_lowest_score(train_config: TrainConfi
     best, last = result.best.state_dict().values(), weights(result)
     assert any(not torch.equal(a, b) for a, b in zip(best, last, strict=True))
     assert not result.best.training
+
+
+def best_weights(to: Recorder) -> dict[int, list[torch.Tensor]]:
+    """Lets `to` remember the weights of each snapshot."""
+    seen, show = {}, to.snapshot
+
+    def snapshot(G: torch.nn.Module, n_images: int) -> Verdict:
+        seen[n_images] = [weight.clone() for weight in G.state_dict().values()]
+        return show(G, n_images)  # type: ignore[arg-type]
+
+    to.snapshot = snapshot  # type: ignore[assignment]
+    return seen
+
+
+def same(result: loop.TrainResult, expected: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(result.best.state_dict().values(), expected, strict=True))
+
+
+def test_a_best_state_that_could_not_be_written_is_not_called_the_best(
+    small_config: Callable[..., TrainConfig], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to, save = Recorder(), checkpoint.save_best
+    to.verdicts = {16: Verdict(2.0), 32: Verdict(1.0), 48: Verdict(3.0)}
+    seen = best_weights(to)
+    monkeypatch.setattr(checkpoint, "save_best", lambda *args: args[1] != 32 and save(*args))
+    result = run(small_config("dcgan", epochs=3), tmp_path, to)
+    assert result.best_images == 16
+    assert same(result, seen[16])
+
+
+def test_a_best_state_of_another_moment_is_not_taken_for_it(
+    small_config: Callable[..., TrainConfig], run: Run, tmp_path: Path
+) -> None:
+    to = Recorder()
+    to.verdicts = {16: Verdict(1.0), 32: Verdict(2.0)}
+    run(small_config("dcgan"), tmp_path, to)
+    kept = checkpoint._read(tmp_path / "best.state")
+    assert kept is not None
+    kept["state"]["progress"]["n_images"] = 8
+    checkpoint.save_best(tmp_path, 8, kept["state"], kept["identity"])
+    result = run(small_config("dcgan"), tmp_path, to)
+    assert result.best is result.G
+    assert result.best_images == N_SHOWN
 
 
 def test_without_scores_the_last_generator_is_the_best(train_config: TrainConfig, run: Run, tmp_path: Path) -> None:

@@ -42,9 +42,4 @@ def build_generator(
         )
     if isinstance(architecture, DCGANConfig):
         return DCGANGenerator(architecture, resolution, classes)
-    if architecture.grow_from is not None and architecture.grow_from >= resolution:
-        raise TrainingError(
-            f"train.stylegan.grow_from is {architecture.grow_from} px, but the images have {resolution}; set it to "
-            "less, or to null to train at full size from the start"
-        )
     return StyleGANGenerator(architecture, resolution, classes)

@@ -56,6 +56,19 @@ def next_p(p: float, sign: float, config: AugmentConfig, n_images: int) -> float
     return min(max(p + direction * step, 0.0), MAX_P)
 
 
+def leak(config: AugmentConfig) -> str | None:
+    """A sentence on the operations of `config` that leak into G where every image is changed; None where none does."""
+    traces = {
+        "mirror": "mirror shows as many images from either side, and so will G",
+        "rotate": "rotate resamples every image",
+        "scale": "scale resamples every image",
+    }
+    found = [trace for name, trace in traces.items() if name in config.operations]
+    if config.mode != "diffaugment" or not found:
+        return None
+    return f"diffaugment changes every image: {', '.join(found)}; take them out of train.augment.operations, or use ada"
+
+
 def _gate(images: Tensor, p: float, noise: Noise) -> Tensor:
     """1 for each image that is to change, else 0: (N, 1, 1, 1)."""
     return (uniform((len(images), 1, 1, 1), noise, images.device) < p).to(images.dtype)

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from mammogan.errors import TrainingError
 from mammogan.models import Classes, Generator
 from mammogan.models.stylegan import Growth, StyleGANDiscriminator, StyleGANGenerator
 from mammogan.training import checkpoint, watchdog
-from mammogan.training.augment import next_p
+from mammogan.training.augment import leak, next_p
 from mammogan.training.cost import gflop_per_image, memory_mb, reset_memory
 from mammogan.training.ema import decay, update_average
 from mammogan.training.growing import check_growth, growth_after, shrunk
@@ -32,9 +33,12 @@ from mammogan.training.precision import Precision, choose_device, choose_precisi
 from mammogan.training.steps import Moment, Networks, new_networks, take_step
 from mammogan.training.watchdog import Verdict
 
+_log = logging.getLogger(__name__)
+
 _LOGS = 50  # lines of metrics in a run
 _SAVE_EVERY_S = 60.0
 _ROLLED_BACK_LR = 0.5
+_NO_MEMORY = ("DefaultCPUAllocator", "MPS backend out of memory")
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,9 @@ def train(
     precision = group.share(choose_precision(config))
     classes, numbers = classes_of(config, data.labels)
     check(config, resolution, n_steps, group)
+    leaks = leak(config.augment)
+    if leaks and group.first:
+        _log.warning("%s", leaks)
     with _out_of_memory_explained(config, resolution):
         nets = new_networks(config, resolution, device, precision, classes, group)
         nets.G.bits = depth(images)
@@ -159,8 +166,9 @@ def train(
             start(nets)
         G_ema = copy.deepcopy(nets.G).eval().requires_grad_(False)
     at = _Progress(p=1.0 if config.augment.mode == "diffaugment" else 0.0)
-    identity = f"{config.model_dump_json()} {precision} {data.identity} {group.world}"
-    run = _Run(config, nets, G_ema, at, folder, identity, event)
+    other = "stylegan" if config.model == "dcgan" else "dcgan"
+    identity = f"{config.model_dump_json(exclude={other})} {precision} {data.identity}"
+    run = _Run(config, nets, G_ema, at, folder, identity, event, n_steps * config.batch_size)
     snapshot_steps = snapshots(config, n_steps)
     log_every = max(1, n_steps // _LOGS)
 
@@ -247,6 +255,7 @@ class _Run:
     folder: Path
     identity: str
     event: Callable[[str, int], None]
+    n_images: int  # real images that the whole run shows
 
     def save(self) -> None:
         """Keep the state for a later call."""
@@ -254,11 +263,21 @@ class _Run:
             checkpoint.save(self.folder, self.at.n_images, self._state(), self.identity)
 
     def restore(self, saved: dict[str, Any] | None) -> None:
-        """Go on with a state that `save` wrote."""
-        if saved is not None:
-            self._take(saved)
-            vars(self.at).update(saved["progress"])
-            self.nets.micro_batches = self.at.micro_batches
+        """Go on with a state that `save` wrote, in however many processes."""
+        if saved is None:
+            return
+        self._take(saved)
+        vars(self.at).update(saved["progress"])
+        group = self.nets.group
+        if saved["world"] != group.world:
+            self.at.micro_batches = max(1, self.at.micro_batches // group.world)  # of no more images than before
+            if group.first:
+                _log.warning(
+                    "the run was begun by %d processes and goes on in %d: the same but for rounding",
+                    saved["world"],
+                    group.world,
+                )
+        self.nets.micro_batches = self.at.micro_batches
 
     def grow(self, resolution: int) -> Growth | None:
         """Set the size of the networks at this moment, and return it."""
@@ -295,21 +314,33 @@ class _Run:
     def judge(self, verdict: Verdict, *, last: bool) -> None:
         """Keep the state where its score is the best so far; let the watchdog act on what is wrong."""
         at = self.at
-        complaint = verdict.complaint or (
+        wrong = verdict.complaint or (
             watchdog.overfitted(at.sign_sum / at.sign_count, self.config.watchdog.overfit) if at.sign_count else None
         )
         at.sign_sum, at.sign_count = 0.0, 0
-        if not at.n_images:
-            complaint = None  # nothing has been learnt yet
+        sound = not (wrong and self.config.watchdog.act == "roll_back") or not at.n_images
         full_grown = getattr(self.G_ema, "growth", None) is None
-        sound = not (complaint and self.config.watchdog.act == "roll_back")
+        before = at.best_score, at.best_images
         better = verdict.score is not None and (at.best_score is None or verdict.score < at.best_score)
         if better and full_grown and sound:
             at.best_score, at.best_images = verdict.score, at.n_images
-        if self.nets.group.first and sound and (at.best_images == at.n_images or not at.n_images):
-            checkpoint.save_best(self.folder, at.n_images, self._state(), self.identity)
-        if complaint:
-            self._act(complaint, last=last)
+        best = at.best_score is not None and at.best_images == at.n_images
+        # A network that grows has no best yet: its latest sound state is what it is rolled back to.
+        if sound and (best or not at.n_images or not full_grown) and not self._keep_best() and not last:
+            at.best_score, at.best_images = before
+        if wrong and not watchdog.young(at.n_images, self.n_images):
+            self._act(wrong, last=last)
+
+    def _keep_best(self) -> bool:
+        """Write the state to which the best generator and a roll-back return; whether it could be written."""
+        group = self.nets.group
+        return bool(
+            group.share(
+                checkpoint.save_best(self.folder, self.at.n_images, self._state(), self.identity)
+                if group.first
+                else None
+            )
+        )
 
     def best(self) -> tuple[Generator, int]:
         """The running average at the best evaluation, and its images; those of the end where none was kept."""
@@ -317,7 +348,7 @@ class _Run:
         if at.best_score is None or at.best_images == at.n_images or not self.nets.group.first:
             return last
         saved = checkpoint.load_best(self.folder, self.identity)
-        if saved is None:
+        if saved is None or saved["progress"]["n_images"] != at.best_images:
             return last
         G = copy.deepcopy(self.G_ema)
         G.load_state_dict(saved["G_ema"])
@@ -366,6 +397,7 @@ class _Run:
             "scaler_g": nets.scaler_g.state_dict(),
             "scaler_d": nets.scaler_d.state_dict(),
             "path_mean": nets.path_mean,
+            "world": nets.group.world,
             "progress": copy.deepcopy(vars(self.at)),
         }
 
@@ -413,7 +445,8 @@ def check(config: TrainConfig, resolution: int, n_steps: int, group: Group) -> N
     """Refuse what would only show after hours.
 
     Raises:
-        TrainingError: the run ends before the networks are full grown, or processes cannot share a batch evenly.
+        TrainingError: the run ends before the networks are full grown, processes cannot share a batch evenly, or a
+            share of one image has no spread.
     """
     if config.model == "stylegan":
         check_growth(config.stylegan, resolution, n_steps * config.batch_size)
@@ -422,6 +455,31 @@ def check(config: TrainConfig, resolution: int, n_steps: int, group: Group) -> N
             f"{group.world} processes cannot share a batch of {config.batch_size} evenly; start a number of processes "
             "that divides train.batch_size"
         )
+    if config.batch_size // group.world < 2 and (config.model == "stylegan" or config.dcgan.minibatch_std):
+        raise TrainingError(
+            f"each of {group.world} processes has one image of a batch of {config.batch_size}, and the minibatch "
+            f"standard deviation of D needs two; start at most {config.batch_size // 2} processes, or raise "
+            "train.batch_size"
+        )
+
+
+def insist(
+    config: TrainConfig, data: Data, start: Callable[[Networks], None] | None = None, group: Group = ALONE
+) -> None:
+    """Refuse, before anything is computed or kept, what `train` would refuse before its first step.
+
+    Raises:
+        TrainingError: as `train`, for settings that fit neither data nor device nor the weights of `start`.
+    """
+    resolution = data.images.shape[-1]
+    n_steps = total_steps(config, len(data.images))
+    classes, _ = classes_of(config, data.labels)
+    choose_device(config)
+    check(config, resolution, n_steps, group)
+    if start:
+        with _out_of_memory_explained(config, resolution):
+            eager = config.model_copy(update={"compile": False})
+            start(new_networks(eager, resolution, torch.device("cpu"), "fp32", classes))
 
 
 def classes_of(config: TrainConfig, labels: Sequence[str] | None) -> tuple[Classes | None, NDArray[np.int64] | None]:
@@ -453,7 +511,9 @@ def classes_of(config: TrainConfig, labels: Sequence[str] | None) -> tuple[Class
 def _out_of_memory_explained(config: TrainConfig, resolution: int) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as err:
+    except RuntimeError as err:  # that of CUDA has a class of its own, the others have not
+        if not isinstance(err, torch.OutOfMemoryError) and not any(sign in str(err) for sign in _NO_MEMORY):
+            raise
         widths = config.dcgan if config.model == "dcgan" else config.stylegan
         raise TrainingError(
             f"the device has too little memory for batch_size {config.batch_size} and {config.model} with "

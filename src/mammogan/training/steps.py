@@ -342,13 +342,15 @@ def _fitting(step: _Step, phase: Callable[[_Step], dict[str, Tensor]]) -> dict[s
 def _apply(
     nets: Networks, network: nn.Module, adam: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None = None
 ) -> None:
-    """One update by the gradients of all micro-batches and processes, which `scaler` has scaled."""
-    if scaler is not None and scaler.is_enabled():
-        scaler.unscale_(adam)
+    """One update by the gradients of all micro-batches and processes, which `scaler` has scaled.
+
+    They are averaged before the scaler looks at them: what overflows in one process makes all of them skip the update.
+    """
     nets.group.average(weight.grad for weight in network.parameters() if weight.grad is not None)
     if scaler is None:
         adam.step()
     else:
+        scaler.unscale_(adam)
         scaler.step(adam)
         scaler.update()
 

@@ -18,6 +18,17 @@ class Verdict:
     complaint: str | None = None
 
 
+_GRACE_IMAGES = 4000
+
+
+def young(n_images: int, n_total: int) -> bool:
+    """Whether too little has been learnt to judge a run by: in its first 4,000 images, at most its first half.
+
+    A fresh StyleGAN is white, and D is sure of all real images, after a few steps.
+    """
+    return n_images < min(_GRACE_IMAGES, n_total / 2)
+
+
 def not_finite(values: Mapping[str, float]) -> str | None:
     """A sentence on the first loss that is not a finite number."""
     for name, value in values.items():
