@@ -54,3 +54,9 @@ def test_a_measure_whose_floor_is_about_nothing_has_no_ratio_to_show(found: Asse
     without = found.measures[found.measures["name"] != "kid"]
     assert figures.measures(found.measures) == figures.measures(without)
     assert figures.measures(found.measures) != figures.measures(without[without["name"] != "recall"])
+
+
+def test_what_could_not_be_measured_of_utility_is_said_and_loses_nothing(found: Assessment) -> None:
+    without = assessment.with_utility(found, "too few test patients")
+    assert without.facts["lines"][-1] == "utility not measured: too few test patients"
+    assert without.figures == found.figures

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
-from mammogan.comparing import chance_of_equal
+from mammogan.comparing import better, chance_of_equal
 from mammogan.errors import EvaluationError
 from mammogan.evaluation.intervals import of_draws
-from mammogan.evaluation.measures import Measure
+from mammogan.evaluation.measures import Better, Measure
 
 
 def measured(values: list[float], name: str = "fid") -> Measure:
@@ -52,3 +52,21 @@ def test_a_jackknifes_interval_is_taken_as_normal() -> None:
 def test_a_measure_without_interval_cannot_be_compared() -> None:
     with pytest.raises(EvaluationError, match=r"fid has no interval.*assess\.draws"):
         chance_of_equal(replace(measured([1.0, 2.0] * 3), low=None), measured([1.0, 2.0] * 3))
+
+
+@pytest.mark.parametrize(
+    ("direction", "a", "b", "expected"),
+    [
+        ("lower", 2.0, 3.0, 0),
+        ("lower", 3.0, 2.0, 1),
+        ("higher", 0.5, 0.9, 1),
+        ("higher", 1.5, 3.0, None),  # above real images no side is better
+        ("near_floor", 0.5, 0.9, 1),
+        ("near_floor", 0.8, 1.1, None),  # on either side of the real images: the difference does not tell
+    ],
+)
+def test_a_side_is_better_only_where_the_difference_says_it(
+    direction: Better, a: float, b: float, expected: int | None
+) -> None:
+    one, other = (replace(measured([value] * 5), better=direction) for value in (a, b))
+    assert better(one, other) == expected

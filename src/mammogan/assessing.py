@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,8 @@ from mammogan.evaluation.measures import Measure
 from mammogan.evaluation.pairs import closest_pairs
 from mammogan.evaluation.suite import Side
 from mammogan.sources import Draw, Source
+
+T = TypeVar("T")
 
 _PAIRS_SHOWN = 12
 _LABELS = ("laterality", "view", "density", "cancer")
@@ -58,9 +60,16 @@ def assess(config: AssessConfig, evaluation: EvaluateConfig, source: Source, rea
     """Everything that the suite says of a source; `work` belongs to it, these settings and these images."""
     n = config.n_images or len(real.train)
     draws = list(tqdm(source.draws(config.draws, n, config.seed), "draw", config.draws, unit="draw", leave=False))
-    measures = _kept(work / "measures.json", lambda: [asdict(each) for each in measure(evaluation, real, draws)])
+    measures = _kept(
+        work / "measures.json", lambda: [asdict(each) for each in measure(evaluation, real, draws)], _are_measures
+    )
     found = [Measure(**each) for each in measures]
-    privacy = _kept(work / "privacy.json", lambda: _privacy(evaluation, real, draws, work / PAIRS))
+    pairs = work / PAIRS
+    privacy = _kept(
+        work / "privacy.json",
+        lambda: _privacy(evaluation, real, draws, pairs),
+        lambda kept: _is_privacy(kept, pairs),
+    )
     return Assessment(
         facts={
             "source": source.name,
@@ -75,7 +84,7 @@ def assess(config: AssessConfig, evaluation: EvaluateConfig, source: Source, rea
         figures={**_values(found), **privacy["figures"]},
         measures=pd.DataFrame([{**asdict(each), "ratio": each.ratio} for each in found]),
         spectra=_spectra(real.train.images, draws[0].images),
-        pairs=np.asarray(Image.open(work / PAIRS)),
+        pairs=np.asarray(Image.open(pairs)),
     )
 
 
@@ -150,7 +159,6 @@ def _privacy(evaluation: EvaluateConfig, real: Real, draws: Sequence[Draw], pair
             "nearest_share": share.share,
             "nearest_share_z": share.z_patients,
             "membership_tpr": attack.tpr_at_1_fpr,
-            "membership_p": attack.p_value,
         },
     }
 
@@ -160,14 +168,27 @@ def _spectra(real: Greys, fake: Greys) -> pd.DataFrame:
     return pd.DataFrame({"frequency": np.arange(len(means[0])), "real": means[0], "synthetic": means[1]})
 
 
-def _kept(path: Path, compute: Callable[[], Any]) -> Any:
-    """What `compute` gives, or gave in an earlier call."""
+def _kept(path: Path, compute: Callable[[], T], sound: Callable[[T], bool]) -> T:
+    """What `compute` gives, or gave in an earlier call; what is damaged is computed again."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        found = compute()
-        atomic.write_text(path, json.dumps(found))
-        return json.loads(path.read_text(encoding="utf-8"))
+        kept: T = json.loads(path.read_text(encoding="utf-8"))
+        if sound(kept):
+            return kept
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    atomic.write_text(path, json.dumps(compute()))
+    again: T = json.loads(path.read_text(encoding="utf-8"))
+    return again
+
+
+def _are_measures(kept: list[dict[str, Any]]) -> bool:
+    return bool(kept) and all(Measure(**each).name for each in kept)
+
+
+def _is_privacy(kept: dict[str, Any], pairs: Path) -> bool:
+    with Image.open(pairs) as picture:
+        picture.load()
+    return {"lines", "figures"} <= kept.keys()
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What an assessment leaves in results/<model>/: written whole, read back; the only owner of the names in there."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from PIL import Image
 
 from mammogan import atomic, figures
 from mammogan.errors import DataError
+from mammogan.evaluation.verdict import Utility
 
 FACTS = "assessment.json"
 METRICS = "metrics.json"  # for `dvc metrics show`
@@ -20,6 +21,7 @@ PAIRS = "closest-pairs.png"
 PLOTS = "plots"
 
 _SPECTRA = "spectra.csv"
+_UTILITY = "utility.csv"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,7 @@ class Assessment:
         measures: fidelity and diversity, a line for each: the fields of evaluation.suite.Measure and `ratio`.
         spectra: mean power of the two sets, log10: columns frequency (cycles an image), real, synthetic.
         pairs: the closest pairs of synthetic and training images, uint8 (h, w).
+        utility: the table of evaluation.utility as CSV; empty where it was not measured.
     """
 
     facts: dict[str, Any]
@@ -40,6 +43,31 @@ class Assessment:
     measures: pd.DataFrame
     spectra: pd.DataFrame
     pairs: NDArray[np.uint8]
+    utility: str = ""
+
+
+def with_utility(found: Assessment, measured: Utility | str) -> Assessment:
+    """The assessment with what a detector gains, or with the reason why that was not measured."""
+    lines = found.facts["lines"]
+    if isinstance(measured, str):
+        return replace(found, facts={**found.facts, "lines": [*lines, f"utility not measured: {measured}"]})
+    gain = measured.of("mixed").auc_gain
+    assert gain is not None, "only the baseline has none"
+    return replace(
+        found,
+        facts={
+            **found.facts,
+            "lines": [*lines, *(f"utility: {measured.sentence(arm)}" for arm in ("mixed", "synthetic", "augmented"))],
+            "utility": measured.verdict,
+        },
+        figures={
+            **found.figures,
+            "utility_gain": gain.value,
+            "utility_gain_low": gain.low,
+            "utility_gain_high": gain.high,
+        },
+        utility=measured.table(),
+    )
 
 
 def write(found: Assessment, folder: Path) -> None:
@@ -50,6 +78,8 @@ def write(found: Assessment, folder: Path) -> None:
         for frame, name in ((found.measures, MEASURES), (found.spectra, _SPECTRA)):
             frame.to_csv(new / name, index=False, lineterminator="\n")
         (new / PAIRS).write_bytes(figures.to_png(found.pairs))
+        if found.utility:
+            atomic.write_text(new / _UTILITY, found.utility)
         plots = new / PLOTS
         plots.mkdir()
         (plots / "measures.png").write_bytes(figures.measures(found.measures))
@@ -69,6 +99,7 @@ def read(folder: Path) -> Assessment:
             measures=pd.read_csv(folder / MEASURES),
             spectra=pd.read_csv(folder / _SPECTRA),
             pairs=np.asarray(Image.open(folder / PAIRS)),
+            utility=(folder / _UTILITY).read_text(encoding="utf-8") if (folder / _UTILITY).exists() else "",
         )
     except (OSError, ValueError) as err:
         raise DataError(

@@ -25,38 +25,44 @@ class Difference:
 
     Attributes:
         p: chance of such a difference between equal sources, corrected for the number of measures.
-        nearer: 0 or 1, the side that is nearer to the real images, where the difference is beyond noise; else None.
+        better: 0 or 1, the side that is nearer to what real images score, where the difference is beyond noise and both
+            lie on one side of it; else None.
     """
 
     a: Measure
     b: Measure
     p: float
-    nearer: int | None
+    better: int | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs between two sources: `n` images in each of `draws` draws of either, measured alike."""
+    """What differs between two sources: `n` images in each of `draws` draws of either, measured alike.
+
+    `alone` are measures that one side does not have, as where no breast is found. `p_of_copies` is corrected too.
+    """
 
     names: tuple[str, str]
     n: int
     draws: int
     differences: list[Difference]
+    alone: list[str]
     copies: tuple[Copies, Copies]
+    p_of_copies: float
 
     def text(self) -> str:
         """A table, a line a measure, under what it is about."""
-        rows: list[tuple[str, ...]] = [("", "A", "B", "real v real", "p", "nearer to real")]
+        rows: list[tuple[str, ...]] = [("", "A", "B", "real v real", "p", "better")]
         for each in self.differences:
             floor = "" if each.a.floor is None else _short(each.a.floor)
-            verdict = "not told apart" if each.nearer is None else "AB"[each.nearer]
+            differ = "they differ" if each.p < SURE else "not told apart"
+            verdict = differ if each.better is None else "AB"[each.better]
             rows.append((each.a.name, _interval(each.a), _interval(each.b), floor, f"{each.p:.2g}", verdict))
-        table = np.array([[one.count, len(one.score) - one.count] for one in self.copies])
-        chance = float(stats.fisher_exact(table).pvalue)
+        rows += [(name, "", "", "", "", "not measured on both sides") for name in self.alone]
+        counts = [f"{one.count} of {len(one.score)}" for one in self.copies]
         expected = f"{100 * self.copies[0].calibration.false_alarm_rate:.1f} % flagged"
-        rows.append(
-            ("copies", *(f"{one.count} of {len(one.score)}" for one in self.copies), expected, f"{chance:.2g}", "")
-        )
+        verdict = "they differ" if self.p_of_copies < SURE else "not told apart"
+        rows.append(("copies", *counts, expected, f"{self.p_of_copies:.2g}", verdict))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
         first = self.differences[0].a
@@ -65,7 +71,7 @@ class Comparison:
                 f"A: {self.names[0]}",
                 f"B: {self.names[1]}",
                 f"{self.draws} draws of {self.n} images of each against {first.n_real} real images; real v real at "
-                f"N {first.floor_n}; 95 % intervals; p for {len(self.differences)} measures together (Holm)",
+                f"N {first.floor_n}; 95 % intervals; p for {len(self.differences) + 1} comparisons together (Holm)",
                 "",
                 *lines,
             ]
@@ -75,8 +81,9 @@ class Comparison:
 def compare(config: AssessConfig, evaluation: EvaluateConfig, a: Source, b: Source, real: Real) -> Comparison:
     """Every measure of both sources at the same number of images, and whether they differ beyond the noise of draws.
 
-    Welch's t test for each measure, corrected by Holm 1979 (Scand. J. Stat. 6, 65). It speaks of these two
-    generators, not of the methods behind them: another training would differ too.
+    Welch's t test over the draws for each measure, Fisher's for the copies, corrected by Holm 1979 (Scand. J. Stat. 6,
+    65). Of KID the interval speaks of other patients too, who are the same on both sides, so its test is conservative.
+    All speaks of these two generators, not of the methods behind them: another training would differ too.
 
     Raises:
         EvaluationError: a folder with too few images for the draws.
@@ -89,13 +96,17 @@ def compare(config: AssessConfig, evaluation: EvaluateConfig, a: Source, b: Sour
     (of_a, copies_a), (of_b, copies_b) = sides
     by_name = {each.name: each for each in of_b}
     both = [(each, by_name[each.name]) for each in of_a if each.name in by_name]
-    chances = holm([chance_of_equal(x, y) for x, y in both])
+    alone = sorted({each.name for each in of_a} ^ by_name.keys())
+    table = np.array([[found.count, len(found.score) - found.count] for found in (copies_a, copies_b)])
+    *chances, of_copies = holm([*(chance_of_equal(x, y) for x, y in both), float(stats.fisher_exact(table).pvalue)])
     return Comparison(
         (a.name, b.name),
         n,
         config.draws,
-        [Difference(x, y, p, _nearer(x, y) if p < SURE else None) for (x, y), p in zip(both, chances, strict=True)],
+        [Difference(x, y, p, better(x, y) if p < SURE else None) for (x, y), p in zip(both, chances, strict=True)],
+        alone,
         (copies_a, copies_b),
+        of_copies,
     )
 
 
@@ -135,13 +146,20 @@ def _error(measure: Measure) -> tuple[float, float]:
     return half / float(stats.t.ppf(0.975, degrees)), degrees
 
 
-def _nearer(a: Measure, b: Measure) -> int | None:
-    """The side that is nearer to the real images."""
-    if a.better == "near_floor":
-        if a.floor is None:
-            return None
-        return int(abs(b.value - a.floor) < abs(a.value - a.floor))
-    return int((b.value < a.value) == (a.better == "lower"))
+def better(a: Measure, b: Measure) -> int | None:
+    """0 or 1, the side that is nearer to what real images score; None where that is not said by the difference alone.
+
+    Beyond the real images' score no side is better: a density above theirs is no merit. Where the two lie on either
+    side of it, that they differ does not tell which is nearer.
+    """
+    if a.better == "lower":
+        return int(b.value < a.value)
+    if a.floor is None:
+        return None
+    below = [measure.value < a.floor for measure in (a, b)]
+    if below[0] != below[1] or (a.better == "higher" and not below[0]):
+        return None
+    return int(abs(b.value - a.floor) < abs(a.value - a.floor))
 
 
 def _interval(measure: Measure) -> str:

@@ -354,7 +354,8 @@ def _assessment(name: str, found: Assessment) -> tuple[str, dict[str, bytes]]:
             f"{name}-closest-pairs.png",
             "Closest pairs of synthetic and training images",
             "The synthetic images that are nearest to a training image, with that image laid over them and as it "
-            "is, and their correlation. Whether one is a copy is for a person to judge.",
+            "is, and their correlation. Whether one is a copy is for a person to judge. **The training images are "
+            "patients'.**",
         ),
     ]
     return "\n\n".join(parts), pngs

@@ -37,10 +37,11 @@ from mammogan.design import analysis
 from mammogan.design.arrays import Array, Row, audit, find_array
 from mammogan.design.study import Cell, Report, Resources, Response, Where
 from mammogan.design.study import study as run_study
-from mammogan.errors import DataError, DesignError, TrainingError
+from mammogan.errors import DataError, DesignError, EvaluationError, TrainingError
 from mammogan.evaluation import extractors
 from mammogan.evaluation.evaluate import Scores
 from mammogan.evaluation.features import PROTOCOL
+from mammogan.evaluation.utility import Utility
 from mammogan.models import store
 from mammogan.provenance import Provenance, fingerprint, provenance
 from mammogan.run import COST, Judge, Label, Progress, RunResult, finished, insist, join, run
@@ -398,10 +399,9 @@ def assess(here: Checkout, settings: Config, model: ModelName) -> str:
     work = here.stores / "checkpoints" / f"assess-{model}-{identity}"
     with FileLock(work.with_suffix(".lock")):
         found = assessing.assess(settings.assess, settings.evaluate, source, real, work)
-        line, gains = _utility(here, settings, source, work)
+        gain = _utility(here, settings, source, work)
     found.facts.update(source=_champion_name(model, best), run_id=best["run_id"], weights_sha256=digest)
-    found.facts["lines"].append(line)
-    found.figures.update(gains)
+    found = assessment.with_utility(found, gain)
     out = here.root / "results" / model
     assessment.write(found, out)
     log_assessment(
@@ -423,21 +423,16 @@ def _champion_name(model: ModelName, best: Mapping[str, Any]) -> str:
     return f"{model}, row {best['row']}"
 
 
-def _utility(here: Checkout, settings: Config, source: Source, work: Path) -> tuple[str, dict[str, float | None]]:
-    """What a detector gains, as a sentence and in figures; only a generator that draws by the label can tell."""
+def _utility(here: Checkout, settings: Config, source: Source, work: Path) -> Utility | str:
+    """What a detector gains, or the reason where it cannot be measured, as with a generator of another label."""
     label = settings.utility.label
     assert source.G is not None, "a study leaves a generator"
     if source.G.classes is None or source.G.classes.label != label:
-        return f"utility not measured: the generator does not draw by {label} (train.condition: {label})", {}
-    found = utility(here, settings, [source.name], work / "utility").utility
-    gain = found.of("mixed").auc_gain
-    assert gain is not None, "only the baseline has none"
-    figures: dict[str, float | None] = {
-        "utility_gain": gain.value,
-        "utility_gain_low": gain.low,
-        "utility_gain_high": gain.high,
-    }
-    return f"utility {found.sentence('mixed')}", figures
+        return f"the generator does not draw by {label} (train.condition: {label})"
+    try:
+        return utility(here, settings, [source.name], work / "utility").utility
+    except (DataError, EvaluationError) as err:  # all else is measured, and stays
+        return str(err)
 
 
 def compare(here: Checkout, settings: Config, first: str, second: str) -> str:

@@ -121,7 +121,8 @@ def _opened(here: Checkout, settings: Config, source: str, resolution: int) -> d
             f"train one with train.condition: {section.label}, or give one generator a class: "
             f"{section.positive[0]}=SOURCE {section.negative[0]}=SOURCE"
         )
-    return {value: _drawing(G, section.seed, None, value)}
+    place_of_value = [*section.positive, *section.negative].index(value)
+    return {value: _drawing(G, section.seed + 1000 * place_of_value, None, value)}
 
 
 def _drawing(G: Generator, seed: int, number: int | None, value: str) -> Draw:

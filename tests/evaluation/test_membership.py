@@ -29,7 +29,6 @@ def test_fresh_images_give_nothing_away():
     assert abs(share.z_patients) < 3
     found = attack(FRESH, TRAIN, HOLDOUT)
     assert found.low <= 0.01 <= found.high
-    assert found.p_value > 0.01
     assert found.auc == pytest.approx(0.5, abs=0.06)
 
 
@@ -41,7 +40,7 @@ def test_the_more_copies_the_more_is_given_away():
     recognised = [found.tpr_at_1_fpr for found in attacks]
     assert recognised[1:] == pytest.approx([40 / 300, 120 / 300, 280 / 300], abs=0.02)
     assert all(found.low <= rate <= found.high for found, rate in zip(attacks, recognised, strict=True))
-    assert attacks[1].p_value < 1e-4
+    assert attacks[1].low > 0.01
     assert attacks[3].auc > 0.95
 
 
@@ -112,7 +111,6 @@ def test_a_small_holdout_says_that_one_per_cent_cannot_be_told():
     found = attack(with_copies(0.5), TRAIN, HOLDOUT[:14])
     assert not found.attainable
     assert "no false positive among 14, too few to tell 1 %" in found.line()
-    assert attack(FRESH, TRAIN, HOLDOUT[:14]).p_value > 0.01
 
 
 def test_the_lines_name_their_numbers():
@@ -120,7 +118,7 @@ def test_the_lines_name_their_numbers():
         "nearest image is a training image for 100.0% of 300 (z +17.3, by patients +17.3), 300 training and 300 holdout"
         " images"
     )
-    assert attack(TRAIN, TRAIN, HOLDOUT).line().startswith("membership TPR at 1 % FPR 100.00% [98.78%, 100.00%], p ")
+    assert attack(TRAIN, TRAIN, HOLDOUT).line().startswith("membership TPR at 1 % FPR 100.00% [98.78%, 100.00%], AUC ")
 
 
 NAN = np.full((5, D), np.nan, np.float32)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mammogan.errors import EvaluationError
-from mammogan.evaluation.binomial import chance_of_exceeding, exact_interval
+from mammogan.evaluation.binomial import exact_interval
 
 FALSE_POSITIVES = 0.01
 
@@ -58,7 +58,6 @@ class Attack:
         tpr_at_1_fpr: share of the training images that are recognised, at a threshold that at most 1 % of the holdout
             images pass.
         low: of its 95 % interval, exact binomial with as many trials as there are training patients; `high` likewise.
-        p_value: chance of at least so many recognised images where nothing is known of who was trained on.
         auc: chance that a training image looks more trained on than a holdout image; 0.5 is a guess.
         n_train: training images; `n_holdout` holdout images.
         attainable: whether the holdout is large enough to tell 1 % false positives, 99 images. Otherwise the attack
@@ -68,7 +67,6 @@ class Attack:
     tpr_at_1_fpr: float
     low: float
     high: float
-    p_value: float
     auc: float
     n_train: int
     n_holdout: int
@@ -79,7 +77,7 @@ class Attack:
         none = "" if self.attainable else f" (no false positive among {self.n_holdout}, too few to tell 1 %)"
         return (
             f"membership TPR at 1 % FPR {self.tpr_at_1_fpr:.2%} [{self.low:.2%}, {self.high:.2%}]{none},"
-            f" p {self.p_value:.2g}, AUC {self.auc:.3f}, {self.n_train} training and {self.n_holdout} holdout images"
+            f" AUC {self.auc:.3f}, {self.n_train} training and {self.n_holdout} holdout images"
         )
 
 
@@ -170,7 +168,6 @@ def attack_by(
         tpr_at_1_fpr=tpr,
         low=low,
         high=high,
-        p_value=chance_of_exceeding(int(recognised.sum()), len(train), passing, len(holdout)),
         auc=float(above / len(train) / len(holdout)),
         n_train=len(train),
         n_holdout=len(holdout),

@@ -82,7 +82,6 @@ METRIC_NAMES = {
     "assess/nearest_share": "share of synthetic images nearer to training images than to a holdout; 0.5 is no leak",
     "assess/nearest_share_z": "z of assess/nearest_share, by patients",
     "assess/membership_tpr": "share of training images recognised from the synthetic ones at 1 % false positives",
-    "assess/membership_p": "chance of as many recognised without any leak",
     "assess/utility_gain": "AUC of a detector that a synthetic share brings over copies of the real images",
     "assess/utility_gain_low": "lower end of the 95 % interval of assess/utility_gain, over patients",
     "assess/utility_gain_high": "upper end of the 95 % interval of assess/utility_gain, over patients",
