@@ -378,7 +378,7 @@ class _Record:
         seen = look(fakes)
         wrong = complaint(seen, self._judge.look_real)
         scored = {name: getattr(found, name) for name in ("fid", "kid", "precision", "recall")}
-        metrics = {**scored, "spread": seen.spread}
+        metrics = {name: value for name, value in scored.items() if not math.isnan(value)} | {"spread": seen.spread}
         self._tracked.log(metrics, n_images)
         self._keep(metrics, n_images)
         with _room_or_warning(path):
@@ -468,12 +468,11 @@ def _read_history(path: Path) -> dict[int, dict[str, float]]:
 
 def _final_metrics(result: RunResult) -> dict[str, float]:
     scores = result.scores
+    shares = {"precision": scores.precision, "recall": scores.recall, "copies": result.copies}
     return {
+        **{f"final/{name}": share for name, share in shares.items() if share is not None and not math.isnan(share)},
         "final/fid": scores.fid,
         "final/kid": scores.kid,
-        "final/precision": scores.precision,
-        "final/recall": scores.recall,
-        "final/copies": math.nan if result.copies is None else result.copies,
         "final/spread": result.spread,
         "final/floor": scores.floor,
         "final/fid_at_floor_n": scores.fid_at_floor_n,

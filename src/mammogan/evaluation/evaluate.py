@@ -4,6 +4,7 @@ The level of an FID depends on the number of images as much as on their quality,
 the FID between two patient-disjoint halves of the real images, and the generator's FID at that same number.
 """
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from mammogan.evaluation.features import PROTOCOL
 from mammogan.evaluation.frechet import frechet_distance
 from mammogan.evaluation.halves import Halves, patient_halves
 from mammogan.evaluation.kernel import kernel_distance
-from mammogan.evaluation.neighbours import neighbours
+from mammogan.evaluation.neighbours import K, neighbours
 
 _BLOCK = 64  # images read at a time for the spread
 
@@ -39,7 +40,7 @@ class Scores:
 
     fid: float
     kid: float
-    precision: float
+    precision: float  # NaN where there are too few images, as recall
     recall: float
     n_real: int
     n_fake: int
@@ -51,9 +52,11 @@ class Scores:
 
     def line(self) -> str:
         """Every number a reader needs to judge the FID, in one line."""
+        measured = math.isfinite(self.precision)
+        shares = f" precision {self.precision:.2f}, recall {self.recall:.2f}," if measured else ""
         return (
             f"FID {self.fid:.1f} (N {self.n_real} real / {self.n_fake} synthetic),"
-            f" KID x1e3 {1e3 * self.kid:.1f}, precision {self.precision:.2f}, recall {self.recall:.2f},"
+            f" KID x1e3 {1e3 * self.kid:.1f},{shares}"
             f" at N {self.floor_n}: FID {self.fid_at_floor_n:.1f} against a real-vs-real floor of"
             f" {self.floor:.1f}, ratio {self.ratio:.2f}, {PROTOCOL}"
         )
@@ -97,12 +100,13 @@ def evaluate(
         frechet_distance(real[half], fake[rng.choice(len(fake), found.n, replace=False)]) for half, _ in halves
     ]
     fid_at_floor_n = float(np.mean(at_floor_n))
-    shares = neighbours(real, fake)
+    enough = min(len(real), len(fake)) >= 2 * K
+    shares = neighbours(real, fake) if enough else None
     return Scores(
         fid=frechet_distance(real, fake),
         kid=kernel_distance(real, fake),
-        precision=shares.precision,
-        recall=shares.recall,
+        precision=shares.precision if shares else math.nan,
+        recall=shares.recall if shares else math.nan,
         n_real=len(real),
         n_fake=len(fake),
         floor=found.fid,
