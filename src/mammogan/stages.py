@@ -241,7 +241,8 @@ def study(here: Checkout, settings: Config, model: ModelName) -> str:
     _say_if_afresh(work, model, f"study of {model}")
     findings = audit(array, factors)
     about = _about(model, array, findings, _judge(here, settings.evaluate, choose_device(section).type))
-    trials = _run_rows(here, settings, section, array, factors, name, about, settings.study.replicates)
+    where, replicates = _experiment(model), settings.study.replicates
+    trials = _run_rows(here, settings, section, array, factors, name, where, about, replicates)
     analysed = analysis.analyse(trials, factors)
     findings += analysed.conclusion.splitlines()
     n_collapsed = int(trials["collapsed"].sum())
@@ -286,10 +287,14 @@ def _run_rows(
     array: Array,
     factors: Factors,
     name: str,
+    where: str,
     about: str,
     replicates: int,
 ) -> pd.DataFrame:
-    """Every run of the array under that name, in worker processes or on the cluster; those of other machines too."""
+    """Every run of the array under that name, in worker processes or on the cluster; those of other machines too.
+
+    `where` is the MLflow experiment of the runs, `about` its description.
+    """
     work, ray = here.stores / "checkpoints" / name, settings.study.ray
     machine = _settle(section, work, settings.study.workers, threads=max(1, int(ray.cpus)) if ray else None)
     device = choose_device(section)
@@ -309,7 +314,7 @@ def _run_rows(
             settings.evaluate,
             array.name,
             name,
-            _experiment(section.model) if array.name != _CONFIRMATION else _CONFIRMATION,
+            where,
             about,
             provenance(here.root),
             machine.threads,
@@ -349,7 +354,8 @@ def confirm(here: Checkout, settings: Config, model: ModelName) -> str:
     plan = Array(_CONFIRMATION, ((0,) * len(factors),), "the levels that the main effects favour")
     about = "Runs of the levels that the effects of a study favour, with training seeds of their own: docs/design.md."
     levels = {factor: [level] for factor, level in prediction.levels.items()}
-    trials = _run_rows(here, settings, section, plan, levels, name, about, settings.confirm.replicates)
+    replicates = settings.confirm.replicates
+    trials = _run_rows(here, settings, section, plan, levels, name, _CONFIRMATION, about, replicates)
     said = analysis.confirm(prediction, trials["fid"].tolist())
     again = _best(trials)
     new = again["fid"] < found.best["fid"] and not again["collapsed"]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mammogan.errors import EvaluationError
 from mammogan.evaluation.frechet import checked_pair
+from mammogan.evaluation.kernel import cubic
 
 FEWEST_DRAWS = 5
 LEVEL = 0.95
@@ -131,8 +132,7 @@ def _kernel_means(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArr
 
 
 def _kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    base: NDArray[np.float64] = x @ y.T / x.shape[1] + 1
-    return base * base * base  # Binkowski et al. 2018, arXiv:1801.01401
+    return cubic(x @ y.T, x.shape[1])
 
 
 def _quantile(degrees: int) -> float:

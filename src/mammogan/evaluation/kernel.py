@@ -28,15 +28,16 @@ def _mean_within(x: NDArray[np.float64]) -> float:
     starts = range(0, len(x), _BLOCK)
     on_the_diagonal = sum(_sum_of_kernel(x, x, i, i) for i in starts)
     above = sum(_sum_of_kernel(x, x, i, j) for i in starts for j in starts if i < j)
-    with_itself = float(_cubic(np.einsum("nd,nd->n", x, x), x.shape[1]).sum())
+    with_itself = float(cubic(np.einsum("nd,nd->n", x, x), x.shape[1]).sum())
     return (on_the_diagonal + 2 * above - with_itself) / (len(x) * (len(x) - 1))
 
 
 def _sum_of_kernel(x: NDArray[np.float64], y: NDArray[np.float64], i: int, j: int) -> float:
     """Sum of k over the block whose first pair is (i, j)."""
-    return float(_cubic(x[i : i + _BLOCK] @ y[j : j + _BLOCK].T, x.shape[1]).sum())
+    return float(cubic(x[i : i + _BLOCK] @ y[j : j + _BLOCK].T, x.shape[1]).sum())
 
 
-def _cubic(product: NDArray[np.float64], d: int) -> NDArray[np.float64]:
+def cubic(product: NDArray[np.float64], d: int) -> NDArray[np.float64]:
+    """The kernel of inner products of features of length d."""
     base = product / d + 1
     return base * base * base  # numpy's ** 3 takes the slow general power
